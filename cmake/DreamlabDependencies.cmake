@@ -1,0 +1,21 @@
+# Everything here is a Debian 12 package; ./localbuild installs them.
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED)       # oneDNN is built on it; we only tell it to keep to one thread
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(ZLIB REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(SPNG REQUIRED IMPORTED_TARGET spng)
+pkg_check_modules(JPEG REQUIRED IMPORTED_TARGET libjpeg)
+pkg_check_modules(WEBP REQUIRED IMPORTED_TARGET libwebp)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+
+if(DREAMLAB_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()
+if(DREAMLAB_BUILD_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

@@ -1,0 +1,26 @@
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+option(DREAMLAB_BUILD_TESTS "Build the tests" ON)
+option(DREAMLAB_BUILD_BENCH "Build the Google Benchmark programs in bench/" ON)
+option(DREAMLAB_BUILD_FUZZ "Build the libFuzzer targets in tests/fuzz (clang only)" OFF)
+set(DREAMLAB_SANITIZE "" CACHE STRING "Sanitizers to build with, as in -fsanitize=: address,undefined or thread")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+add_library(dreamlab_options INTERFACE)
+target_compile_options(dreamlab_options INTERFACE -Wall -Wextra -Werror)
+if(DREAMLAB_SANITIZE)
+  target_compile_options(dreamlab_options INTERFACE -fsanitize=${DREAMLAB_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(dreamlab_options INTERFACE -fsanitize=${DREAMLAB_SANITIZE})
+endif()
+
+find_program(DREAMLAB_CCACHE ccache)
+if(DREAMLAB_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${DREAMLAB_CCACHE})
+endif()
