@@ -13,9 +13,9 @@ struct ThreadPool::Loop {
   const std::function<void(int64_t, int)>* task;
   std::atomic<int64_t> next{0};
   int running = 0;  // helper threads inside the loop; guarded by mutex_
-  std::exception_ptr error;
+  std::exception_ptr error{};
   std::atomic<bool> failed{false};
-  std::mutex error_mutex;
+  std::mutex error_mutex{};
 
   void run(int worker) {
     for (int64_t i = next.fetch_add(1); i < count && !failed.load(std::memory_order_relaxed); i = next.fetch_add(1)) {
