@@ -13,7 +13,7 @@ enum class Family { sd1, sd2, sdxl, sdxl_refiner };
 // "SD 1.x", "SD 2.x", "SDXL", "SDXL refiner"
 std::string_view name_of(Family family);
 
-enum class PredictionType { epsilon, v_prediction };
+enum class PredictionType { epsilon, v_prediction, sample };
 std::string_view name_of(PredictionType type);
 
 enum class TextActivation { quick_gelu, gelu };
