@@ -24,8 +24,8 @@ struct TextEncoderConfig {
   int64_t max_positions = 77;
   int64_t hidden_size = 768;
   int64_t intermediate_size = 3072;
-  int64_t layers = 12;  // num_hidden_layers: the blocks that are used
-  int64_t heads = 12;   // num_attention_heads
+  int64_t layers = 12;         // num_hidden_layers: the blocks that are used
+  int64_t heads = 12;          // num_attention_heads
   int64_t projection_dim = 0;  // width of text_projection; 0 where there is none
   double layer_norm_eps = 1e-5;
   TextActivation activation = TextActivation::quick_gelu;
@@ -39,11 +39,13 @@ struct UNetConfig {
   int64_t out_channels = 4;
   std::vector<int64_t> block_out_channels = {320, 640, 1280, 1280};
   int64_t layers_per_block = 2;
-  std::vector<int64_t> transformer_layers = {1, 1, 1, 0};  // transformer blocks per attention of each down level; 0: a level without attention
-  int64_t mid_transformer_layers = 1;                      // 0: a middle block without attention
+  std::vector<int64_t> transformer_layers = {
+      1, 1, 1, 0};  // transformer blocks per attention of each down level; 0: a level without attention
+  int64_t mid_transformer_layers = 1;         // 0: a middle block without attention
   std::vector<int64_t> heads = {8, 8, 8, 8};  // attention heads per level; the middle block has the last level's
   int64_t cross_attention_dim = 768;
-  bool use_linear_projection = false;  // proj_in/proj_out are Linear (SD 2.x, SDXL) or 1x1 convolutions; the same arithmetic
+  bool use_linear_projection =
+      false;  // proj_in/proj_out are Linear (SD 2.x, SDXL) or 1x1 convolutions; the same arithmetic
   bool upcast_attention = false;
   int64_t norm_num_groups = 32;
   double norm_eps = 1e-5;
@@ -93,7 +95,8 @@ struct TaesdConfig {
 
 // RRDBNet (ESRGAN, Real-ESRGAN).
 struct RrdbNetConfig {
-  int64_t in_channels = 3;  // of the picture; a 2x or 1x Real-ESRGAN unshuffles it by `unshuffle` before the first convolution
+  int64_t in_channels =
+      3;  // of the picture; a 2x or 1x Real-ESRGAN unshuffles it by `unshuffle` before the first convolution
   int64_t out_channels = 3;
   int64_t features = 64;  // nf
   int64_t blocks = 23;    // nb

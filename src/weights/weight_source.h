@@ -9,15 +9,15 @@
 
 namespace dreamlab {
 
-// The weights of one network under diffusers' module paths ("down_blocks.0.resnets.1.conv1.weight"), wherever they come from:
-// a single file in the original layout, a diffusers directory, or a random generator.
+// The weights of one network under diffusers' module paths ("down_blocks.0.resnets.1.conv1.weight"), wherever they come
+// from: a single file in the original layout, a diffusers directory, or a random generator.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
 
-  // The tensor `name`, of shape `shape`. A stored shape that differs only in trailing or inner extents of 1 (a 1x1 convolution
-  // against a matrix) is accepted and reshaped. Throws Error(invalid_file) that names the file, the tensor, what was found and
-  // what was expected when it is missing, of another shape or not floating point.
+  // The tensor `name`, of shape `shape`. A stored shape that differs only in trailing or inner extents of 1 (a 1x1
+  // convolution against a matrix) is accepted and reshaped. Throws Error(invalid_file) that names the file, the tensor,
+  // what was found and what was expected when it is missing, of another shape or not floating point.
   virtual HostTensor get(std::string_view name, const Shape& shape) const = 0;
   virtual bool contains(std::string_view name) const = 0;
   // The stored shape, where `name` is there.
