@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/exif.h"
 #include "base/image_codecs.h"
+#include "base/pixel_deflate.h"
 #include "base/utf8.h"
 
 namespace dreamlab {
@@ -19,8 +20,6 @@ namespace {
 // Deflate cannot shrink anything by more than 1032 to 1 (258 bytes for two bits): a header that promises more is a lie.
 constexpr int64_t kMaxDeflateRatio = 1032;
 constexpr size_t kMaxChunkBytes = 8 << 20;  // of text and other metadata, each and all of them
-// libdeflate's fastest level is within a few percent of the higher ones on filtered pictures.
-constexpr int kCompressionLevel = 1;
 constexpr int kMaxKeyword = 79;
 
 struct SpngFree {
@@ -201,18 +200,6 @@ std::vector<uint8_t> filter_image(const Image& image) {
   return out;
 }
 
-struct CompressorFree {
-  void operator()(libdeflate_compressor* compressor) const { libdeflate_free_compressor(compressor); }
-};
-
-std::vector<uint8_t> compress_zlib(std::span<const uint8_t> bytes) {
-  std::unique_ptr<libdeflate_compressor, CompressorFree> compressor(libdeflate_alloc_compressor(kCompressionLevel));
-  if (!compressor) fail(ErrorKind::out_of_memory, "no memory for the PNG compressor");
-  std::vector<uint8_t> out(libdeflate_zlib_compress_bound(compressor.get(), bytes.size()));
-  out.resize(libdeflate_zlib_compress(compressor.get(), bytes.data(), bytes.size(), out.data(), out.size()));
-  return out;
-}
-
 void put32(std::vector<uint8_t>& out, uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<uint8_t>(value >> shift));
 }
@@ -256,7 +243,7 @@ void put_text(std::vector<uint8_t>& out, const ImageText& text) {
 }  // namespace
 
 std::vector<uint8_t> encode_png(const Image& image, const EncodeOptions& options) {
-  const std::vector<uint8_t> compressed = compress_zlib(filter_image(image));
+  const std::vector<uint8_t> compressed = compress_pixels(filter_image(image));
   std::vector<uint8_t> out = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'};
   out.reserve(compressed.size() + 1024);
   put_header(out, image);
