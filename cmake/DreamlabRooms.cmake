@@ -29,7 +29,7 @@ function(dreamlab_test name)
   target_link_libraries(test_${name} PRIVATE dreamlab_options ${rooms} GTest::gmock GTest::gtest_main)
   target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(test_${name} PRIVATE
-    DREAMLAB_GOLDEN_DIR="${PROJECT_SOURCE_DIR}/tests/golden"
+    DREAMLAB_GOLDEN_DIR="${DREAMLAB_GOLDEN_DIR}"
     DREAMLAB_TEST_DATA_DIR="${PROJECT_SOURCE_DIR}/tests/${name}/data")
   gtest_discover_tests(test_${name} TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds everything and runs every test.
+set -euo pipefail
+root=$(dirname "$(readlink -f "$0")")
+preset=release
+
+usage() {
+  cat <<'HELP'
+usage: ./run_tests.sh [--debug | --clang | --asan | --tsan] [CTEST OPTION...]
+  --asan    with address and undefined-behavior sanitizers      --tsan   with the thread sanitizer
+Further options go to ctest: ./run_tests.sh -R Tokenizer
+HELP
+}
+
+ctest_options=()
+for option in "$@"; do
+  case $option in
+    --debug | --clang | --asan | --tsan) preset=${option#--} ;;
+    --help | -h) usage; exit 0 ;;
+    *) ctest_options+=("$option") ;;
+  esac
+done
+
+groups=(build test)
+[[ $preset != clang ]] || groups+=(check)
+"$root/tools/install_packages.sh" "${groups[@]}"
+
+cd "$root"
+started=$SECONDS
+cmake --preset "$preset"
+cmake --build --preset "$preset"
+built=$SECONDS
+status=0
+ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "${ctest_options[@]}" || status=$?
+verdict=$([[ $status -eq 0 ]] && echo passed || echo FAILED)
+echo "run_tests: $verdict ($preset; build $((built - started)) s, tests $((SECONDS - built)) s)"
+exit "$status"
