@@ -21,7 +21,8 @@ enum class Activation {
   leaky_relu,  // slope 0.2 below zero
 };
 
-// A convolution's window. Height before width; padding of each side on its own, since the VAE's downsampling pads right and bottom only.
+// A convolution's window. Height before width; padding of each side on its own, since the VAE's downsampling pads right
+// and bottom only.
 struct ConvGeometry {
   int64_t kernel = 3;
   int64_t stride = 1;
@@ -29,8 +30,8 @@ struct ConvGeometry {
   int64_t pad_after = 1;   // bottom and right
 };
 
-// What follows a matrix product or convolution, fused into it:  activation(scale * (W x + bias) + addend + image_bias) + residual.
-// Tensors have the device's compute dtype or f32.
+// What follows a matrix product or convolution, fused into it:  activation(scale * (W x + bias) + addend + image_bias)
+// + residual. Tensors have the device's compute dtype or f32.
 struct Epilogue {
   float scale = 1.0f;
   const Tensor* addend = nullptr;      // shape of the result
@@ -65,10 +66,10 @@ struct Size {
   bool operator==(const Size&) const = default;
 };
 
-// Memory and the fused operations of one device. Every operation allocates its result (from the device's pool: no allocation
-// reaches the system once a shape has been seen) and is deterministic: a result element depends neither on the number of threads
-// nor on the other images in the batch. One thread uses a Device at a time.
-// Shapes are checked; a mismatch throws Error(internal).
+// Memory and the fused operations of one device. Every operation allocates its result (from the device's pool: no
+// allocation reaches the system once a shape has been seen) and is deterministic: a result element depends neither on
+// the number of threads nor on the other images in the batch. One thread uses a Device at a time. Shapes are checked; a
+// mismatch throws Error(internal).
 class Device {
  public:
   virtual ~Device() = default;
@@ -96,21 +97,25 @@ class Device {
   // The projection of a GEGLU: weight [2 * inner, in], the upper half being the gate. For linear_geglu alone.
   virtual std::unique_ptr<LinearWeights> pack_geglu(const HostTensor& weight, const HostTensor* bias) = 0;
   // weight [out, in, kernel, kernel]; bias [out] or null.
-  virtual std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias, ConvGeometry geometry) = 0;
+  virtual std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias,
+                                                 ConvGeometry geometry) = 0;
 
   // --- operations ---
   // x [..., in] to [..., out].
   virtual Tensor linear(const Tensor& x, const LinearWeights& weights, const Epilogue& epilogue = {}) = 0;
-  // x [..., in] to [..., inner]:  h * gelu(g)  where [h, g] = x W^T + bias + addend; addend, where given, is [..., 2 * inner].
+  // x [..., in] to [..., inner]:  h * gelu(g)  where [h, g] = x W^T + bias + addend; addend, where given, is [..., 2 *
+  // inner].
   virtual Tensor linear_geglu(const Tensor& x, const LinearWeights& weights, const Tensor* addend = nullptr) = 0;
-  // x [N, H, W, Cin] to [N, H', W', Cout]. `upsample_to` first enlarges x to that size by nearest neighbour, without storing it.
+  // x [N, H, W, Cin] to [N, H', W', Cout]. `upsample_to` first enlarges x to that size by nearest neighbour, without
+  // storing it.
   virtual Tensor conv2d(const Tensor& x, const ConvWeights& weights, const Epilogue& epilogue = {},
                         std::optional<Size> upsample_to = std::nullopt) = 0;
-  // softmax(q k^T / sqrt(head size)) v for q [N, Tq, heads * D], k and v [N, Tk, heads * D]; accepts column views of a fused
-  // projection. Never stores the score matrix. causal: token i sees tokens 0..i.
+  // softmax(q k^T / sqrt(head size)) v for q [N, Tq, heads * D], k and v [N, Tk, heads * D]; accepts column views of a
+  // fused projection. Never stores the score matrix. causal: token i sees tokens 0..i.
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal = false) = 0;
   // x [N, H, W, C] or [N, T, C]; statistics per image and group in f32, then gamma, beta and the activation.
-  virtual Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation = Activation::none) = 0;
+  virtual Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups,
+                            Activation activation = Activation::none) = 0;
   // Over the last dimension.
   virtual Tensor layer_norm(const Tensor& x, const NormWeights& norm) = 0;
   // [.., A] and [.., B] to [.., A + B]
@@ -118,8 +123,10 @@ class Device {
   // a + scale * b
   virtual Tensor add(const Tensor& a, const Tensor& b, float scale = 1.0f) = 0;
   virtual Tensor activate(const Tensor& x, Activation activation) = 0;
-  // ids [images * tokens] to [images, tokens, C]: table[id] + positions[token]. Tables are [.., C] in any floating dtype of this device.
-  virtual Tensor embed_tokens(std::span<const int32_t> ids, int64_t images, const Tensor& table, const Tensor& positions) = 0;
+  // ids [images * tokens] to [images, tokens, C]: table[id] + positions[token]. Tables are [.., C] in any floating
+  // dtype of this device.
+  virtual Tensor embed_tokens(std::span<const int32_t> ids, int64_t images, const Tensor& table,
+                              const Tensor& positions) = 0;
 
   // --- accounting ---
   // Floating-point operations (2 per multiply-add, as direct convolution counts them) issued since the device was made.

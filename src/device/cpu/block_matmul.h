@@ -1,0 +1,57 @@
+#pragma once
+
+// Matrix products through oneDNN, one block at a time on the calling thread: block of A [rows, k] times packed columns
+// of B, to f32. The blocks are cut by us, by shape alone, so that the result is the same for any number of threads.
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "device/cpu/kernel_types.h"
+#include "device/cpu/memory_pool.h"
+#include "tensor/host_tensor.h"
+
+namespace dreamlab::cpu {
+
+// A matrix [columns, k] cut into chunks of columns, each packed in the layout that oneDNN's kernel wants.
+class PackedMatrix {
+ public:
+  // Rows of A that are multiplied at once. A power of two that divides the usual token counts (64, 256, 1024, 4096).
+  static constexpr int64_t kRowBlock = 128;
+
+  // weight: [columns, k]. dtype: f32 or bf16, of both operands. `interleave` = 2 packs row i of the upper half of the
+  // weight beside row i of the lower (for GEGLU): a chunk of c columns then holds c / 2 of each.
+  PackedMatrix(const HostTensor& weight, DType dtype, int64_t interleave, ThreadPool& threads, MemoryPool& pool);
+  ~PackedMatrix();
+
+  DType dtype() const { return dtype_; }
+  int64_t k() const { return k_; }
+  int64_t columns() const { return columns_; }
+  int64_t chunks() const { return static_cast<int64_t>(packed_.size()); }
+  // First column and number of columns of a chunk.
+  int64_t chunk_begin(int64_t chunk) const { return chunk * chunk_columns_; }
+  int64_t chunk_size(int64_t chunk) const;
+  int64_t largest_chunk() const { return chunk_columns_; }
+
+  // out[rows][chunk_size(chunk)] = a[rows][k] (row stride a_stride elements) * chunk^T. rows <= kRowBlock. Thread-safe;
+  // `scratch` belongs to the calling worker.
+  void multiply(const void* a, int64_t a_stride, int64_t rows, int64_t chunk, float* out,
+                std::vector<std::byte>& scratch) const;
+
+ private:
+  struct Kernel;
+  const Kernel& kernel(int64_t rows, int64_t a_stride, int64_t columns) const;
+
+  DType dtype_;
+  int64_t k_, columns_, chunk_columns_;
+  std::vector<std::shared_ptr<void>> packed_;
+  std::map<int64_t, dnnl::memory::desc> layouts_;  // by columns
+  mutable std::mutex mutex_;
+  mutable std::map<std::array<int64_t, 3>, std::unique_ptr<Kernel>> kernels_;
+};
+
+}  // namespace dreamlab::cpu

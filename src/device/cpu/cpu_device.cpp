@@ -1,0 +1,495 @@
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "device/cpu/attention.h"
+#include "device/cpu/block_matmul.h"
+#include "device/cpu/memory_pool.h"
+#include "device/cpu/pointwise.h"
+#include "device/cpu/winograd.h"
+#include "device/device.h"
+
+namespace dreamlab {
+namespace {
+
+using namespace cpu;
+
+struct CpuLinearWeights : LinearWeights {
+  CpuLinearWeights(const HostTensor& weight, DType dtype, int64_t interleave, ThreadPool& threads, MemoryPool& pool)
+      : matrix(weight, dtype, interleave, threads, pool) {}
+  PackedMatrix matrix;
+  std::vector<float> bias;  // empty: none
+};
+
+// One of the two is set: `winograd` for 3x3 filters of stride 1 where it pays, else `matrix` over [kernel * kernel *
+// in] columns.
+struct CpuConvWeights : ConvWeights {
+  std::unique_ptr<WinogradFilters> winograd;
+  std::unique_ptr<PackedMatrix> matrix;
+  std::vector<float> bias;
+};
+
+Elements elements(const Tensor& tensor) {
+  return {tensor.data(), tensor.dtype()};
+}
+MutableElements mutable_elements(const Tensor& tensor) {
+  return {tensor.data(), tensor.dtype()};
+}
+
+void require(bool condition, const char* operation, const Tensor& a, const Tensor& b) {
+  if (!condition)
+    fail(ErrorKind::internal, "{}: shapes {} and {} do not fit", operation, a.shape().to_string(),
+         b.shape().to_string());
+}
+
+// Elementwise passes are cut into pieces of this many elements.
+constexpr int64_t kPiece = 1 << 15;
+
+// Where many channels leave, the transformed filters of Winograd's algorithm cost more than it saves at the resolutions
+// these layers run at (measured: docs/PERFORMANCE.md).
+constexpr int64_t kWinogradOutputs = 640;
+
+// im2col buffers hold at most this much; a convolution's rows are worked off in groups of that size.
+constexpr int64_t kColumnBytes = int64_t{48} << 20;
+
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(const CpuOptions& options)
+      : threads_(options.threads),
+        dtype_(options.dtype.value_or(cpu_has_bf16() ? DType::bf16 : DType::f32)),
+        workers_(static_cast<size_t>(threads_.size())) {
+    if (dtype_ != DType::f32 && dtype_ != DType::bf16)
+      fail(ErrorKind::unsupported, "the CPU computes in f32 or bf16, not in {}", name_of(dtype_));
+  }
+
+  std::string description() const override {
+    return fmt::format("cpu, {}, {} thread{}, {}", instruction_set(), threads_.size(), threads_.size() == 1 ? "" : "s",
+                       name_of(dtype_));
+  }
+  DType compute_dtype() const override { return dtype_; }
+
+  Tensor empty(Shape shape, DType dtype) override {
+    const size_t bytes = std::max<size_t>(1, static_cast<size_t>(shape.elements()) * size_of(dtype));
+    std::shared_ptr<void> memory = pool_.allocate(bytes);
+    void* const data = memory.get();
+    return Tensor(std::move(memory), data, shape, dtype);
+  }
+
+  Tensor upload(std::span<const float> values, Shape shape, DType dtype) override {
+    if (static_cast<int64_t>(values.size()) != shape.elements())
+      fail(ErrorKind::internal, "{} values for a tensor of shape {}", values.size(), shape.to_string());
+    Tensor out = empty(shape, dtype);
+    convert_elements(values.data(), DType::f32, out.data(), dtype, values.size());
+    return out;
+  }
+
+  Tensor upload(const HostTensor& values, DType dtype) override {
+    Tensor out = empty(values.shape, dtype);
+    convert_elements(values.data, values.dtype, out.data(), dtype, static_cast<size_t>(values.shape.elements()));
+    return out;
+  }
+
+  std::vector<float> download(const Tensor& tensor) override {
+    std::vector<float> out(static_cast<size_t>(tensor.elements()));
+    const int64_t columns = tensor.channels();
+    for (int64_t row = 0; row < tensor.rows(); ++row)
+      convert_elements(static_cast<const char*>(tensor.data()) +
+                           static_cast<size_t>(row * tensor.row_stride()) * size_of(tensor.dtype()),
+                       tensor.dtype(), out.data() + row * columns, DType::f32, static_cast<size_t>(columns));
+    return out;
+  }
+
+  Tensor cast(const Tensor& tensor, DType dtype) override {
+    if (tensor.dtype() == dtype) return tensor;
+    Tensor out = empty(tensor.shape(), dtype);
+    pieces(tensor.elements(), [&](int64_t begin, int64_t count) {
+      convert(elements(tensor).at(begin), mutable_elements(out).at(begin), count);
+    });
+    return out;
+  }
+
+  std::unique_ptr<LinearWeights> pack_linear(const HostTensor& weight, const HostTensor* bias) override {
+    return pack_matrix(weight, bias, 1);
+  }
+  std::unique_ptr<LinearWeights> pack_geglu(const HostTensor& weight, const HostTensor* bias) override {
+    return pack_matrix(weight, bias, 2);
+  }
+
+  std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias,
+                                         ConvGeometry geometry) override {
+    auto out = std::make_unique<CpuConvWeights>();
+    out->out_channels = weight.shape[0];
+    out->in_channels = weight.shape[1];
+    out->geometry = geometry;
+    if (bias != nullptr) out->bias = bias->to_f32();
+    const int64_t taps = geometry.kernel * geometry.kernel, in = out->in_channels, columns = out->out_channels;
+    const std::vector<float> values = weight.to_f32();
+    if (geometry.kernel == 3 && geometry.stride == 1 && columns <= kWinogradOutputs) {
+      out->winograd = std::make_unique<WinogradFilters>(pack_winograd(values.data(), columns, in, dtype_, pool_));
+      return out;
+    }
+    // [out][in][taps] to [out][taps][in], the order in which pixels lie in memory.
+    std::vector<float> ordered(values.size());
+    threads_.parallel_for(columns, [&](int64_t o, int) {
+      for (int64_t c = 0; c < in; ++c)
+        for (int64_t tap = 0; tap < taps; ++tap)
+          ordered[static_cast<size_t>((o * taps + tap) * in + c)] =
+              values[static_cast<size_t>((o * in + c) * taps + tap)];
+    });
+    out->matrix = std::make_unique<PackedMatrix>(HostTensor::from_f32(std::move(ordered), Shape{columns, taps * in}),
+                                                 dtype_, 1, threads_, pool_);
+    return out;
+  }
+
+  Tensor linear(const Tensor& x, const LinearWeights& weights, const Epilogue& epilogue) override {
+    const auto& w = static_cast<const CpuLinearWeights&>(weights);
+    if (x.channels() != w.in_features)
+      fail(ErrorKind::internal, "linear: {} channels for weights of {}", x.channels(), w.in_features);
+    const Tensor source = operand(x, w.matrix.dtype());
+    Shape shape = x.shape();
+    shape.set(-1, w.out_features);
+    Tensor out = empty(shape, dtype_);
+    const EpilogueArgs finish = epilogue_args(epilogue, w.bias, out);
+    multiply(source, images_of(x), w.matrix, [&](const Block& block) {
+      finish_block(block.product, block.columns, block.rows, block.columns, finish, block.image, block.first_row,
+                   block.first_column, w.out_features, mutable_elements(out));
+    });
+    return out;
+  }
+
+  Tensor linear_geglu(const Tensor& x, const LinearWeights& weights, const Tensor* addend) override {
+    const auto& w = static_cast<const CpuLinearWeights&>(weights);
+    if (x.channels() != w.in_features)
+      fail(ErrorKind::internal, "linear_geglu: {} channels for weights of {}", x.channels(), w.in_features);
+    const Tensor source = operand(x, w.matrix.dtype());
+    const int64_t inner = w.out_features / 2;
+    Shape shape = x.shape();
+    shape.set(-1, inner);
+    Tensor out = empty(shape, dtype_);
+    const Elements extra = addend != nullptr ? elements(*addend) : Elements{};
+    multiply(source, images_of(x), w.matrix, [&](const Block& block) {
+      finish_geglu_block(block.product, block.rows, block.columns / 2, w.bias.empty() ? nullptr : w.bias.data(), extra,
+                         block.first_row, block.first_column / 2, inner, mutable_elements(out));
+    });
+    return out;
+  }
+
+  Tensor conv2d(const Tensor& x, const ConvWeights& weights, const Epilogue& epilogue,
+                std::optional<Size> upsample_to) override {
+    const auto& w = static_cast<const CpuConvWeights&>(weights);
+    if (x.shape().rank() != 4 || x.channels() != w.in_channels)
+      fail(ErrorKind::internal, "conv2d: input {} for weights of {} channels", x.shape().to_string(), w.in_channels);
+    const ConvGeometry& g = w.geometry;
+    const int64_t height = upsample_to ? upsample_to->height : x.dim(1),
+                  width = upsample_to ? upsample_to->width : x.dim(2);
+    const int64_t out_height = (height + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
+    const int64_t out_width = (width + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
+    if (out_height <= 0 || out_width <= 0)
+      fail(ErrorKind::internal, "conv2d: input {} is smaller than the kernel", x.shape().to_string());
+    Tensor out = empty(Shape{x.dim(0), out_height, out_width, w.out_channels}, dtype_);
+    const EpilogueArgs finish = epilogue_args(epilogue, w.bias, out);
+    count_operations(2 * g.kernel * g.kernel * w.in_channels * out.elements());
+    if (w.winograd != nullptr) {
+      const WinogradArgs args{.images = x.dim(0),
+                              .source = elements(x),
+                              .source_height = x.dim(1),
+                              .source_width = x.dim(2),
+                              .height = height,
+                              .width = width,
+                              .result = mutable_elements(out),
+                              .out_height = out_height,
+                              .out_width = out_width,
+                              .pad_before = g.pad_before,
+                              .epilogue = finish};
+      winograd_convolution(args, *w.winograd, threads_, pool_);
+      return out;
+    }
+    const Tensor source = operand(x, w.matrix->dtype());
+    if (g.kernel == 1 && g.stride == 1 && g.pad_before == 0 && g.pad_after == 0 && !upsample_to) {
+      multiply_uncounted(source, x.dim(0), *w.matrix, [&](const Block& block) {
+        finish_block(block.product, block.columns, block.rows, block.columns, finish, block.image, block.first_row,
+                     block.first_column, w.out_channels, mutable_elements(out));
+      });
+      return out;
+    }
+    convolve_by_columns(source, w, Size{width, height}, finish, out);
+    return out;
+  }
+
+  Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal) override {
+    require(q.shape().rank() == 3 && k.shape().rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
+                q.dim(2) % heads == 0,
+            "attention", q, k);
+    require(k.shape() == v.shape(), "attention", k, v);
+    Tensor out = empty(q.shape(), dtype_);
+    const AttentionArgs args{.images = q.dim(0),
+                             .heads = heads,
+                             .head_size = q.dim(2) / heads,
+                             .queries = q.dim(1),
+                             .keys = k.dim(1),
+                             .q = elements(q),
+                             .k = elements(k),
+                             .v = elements(v),
+                             .q_stride = q.row_stride(),
+                             .k_stride = k.row_stride(),
+                             .v_stride = v.row_stride(),
+                             .result = mutable_elements(out),
+                             .causal = causal};
+    cpu::attention(args, threads_, pool_);
+    count_operations(4 * q.elements() * k.dim(1));
+    return out;
+  }
+
+  Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation) override {
+    require(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
+    Tensor out = empty(x.shape(), dtype_);
+    cpu::group_norm(norm_args(x, norm, out), groups, activation, threads_);
+    return out;
+  }
+
+  Tensor layer_norm(const Tensor& x, const NormWeights& norm) override {
+    require(norm.gamma.elements() == x.channels(), "layer_norm", x, norm.gamma);
+    Tensor out = empty(x.shape(), dtype_);
+    cpu::layer_norm(norm_args(x, norm, out), threads_);
+    return out;
+  }
+
+  Tensor concat_channels(const Tensor& a, const Tensor& b) override {
+    require(a.rows() == b.rows() && a.dtype() == b.dtype(), "concat_channels", a, b);
+    Shape shape = a.shape();
+    shape.set(-1, a.channels() + b.channels());
+    Tensor out = empty(shape, a.dtype());
+    const size_t size = size_of(a.dtype()), left = static_cast<size_t>(a.channels()) * size,
+                 right = static_cast<size_t>(b.channels()) * size;
+    pieces(a.rows(), std::max<int64_t>(1, kPiece / shape[-1]), [&](int64_t begin, int64_t count) {
+      for (int64_t row = begin; row < begin + count; ++row) {
+        auto* const to = static_cast<char*>(out.data()) + static_cast<size_t>(row) * (left + right);
+        std::memcpy(to, static_cast<const char*>(a.data()) + static_cast<size_t>(row) * left, left);
+        std::memcpy(to + left, static_cast<const char*>(b.data()) + static_cast<size_t>(row) * right, right);
+      }
+    });
+    return out;
+  }
+
+  Tensor add(const Tensor& a, const Tensor& b, float scale) override {
+    require(a.shape() == b.shape(), "add", a, b);
+    Tensor out = empty(a.shape(), a.dtype());
+    pieces(a.elements(), [&](int64_t begin, int64_t count) {
+      add_scaled(elements(a).at(begin), elements(b).at(begin), scale, mutable_elements(out).at(begin), count);
+    });
+    return out;
+  }
+
+  Tensor activate(const Tensor& x, Activation activation) override {
+    Tensor out = empty(x.shape(), x.dtype());
+    pieces(x.elements(), [&](int64_t begin, int64_t count) {
+      cpu::activate(elements(x).at(begin), activation, mutable_elements(out).at(begin), count);
+    });
+    return out;
+  }
+
+  Tensor embed_tokens(std::span<const int32_t> ids, int64_t images, const Tensor& table,
+                      const Tensor& positions) override {
+    const int64_t tokens = static_cast<int64_t>(ids.size()) / images, channels = table.channels();
+    if (tokens * images != static_cast<int64_t>(ids.size()) || tokens > positions.rows())
+      fail(ErrorKind::internal, "embed_tokens: {} ids for {} images and {} positions", ids.size(), images,
+           positions.rows());
+    Tensor out = empty(Shape{images, tokens, channels}, dtype_);
+    for (int64_t i = 0; i < static_cast<int64_t>(ids.size()); ++i) {
+      const int64_t id = ids[static_cast<size_t>(i)];
+      if (id < 0 || id >= table.rows())
+        fail(ErrorKind::internal, "embed_tokens: id {} in a table of {}", id, table.rows());
+      Elements row = elements(table).at(id * channels);
+      std::vector<float> widened;
+      if (table.dtype() == DType::f16) {
+        widened.resize(static_cast<size_t>(channels));
+        convert_elements(row.data, DType::f16, widened.data(), DType::f32, widened.size());
+        row = {widened.data(), DType::f32};
+      }
+      add_scaled(row, elements(positions).at(i % tokens * channels), 1.0f, mutable_elements(out).at(i * channels),
+                 channels);
+    }
+    return out;
+  }
+
+  uint64_t operations_issued() const override { return operations_; }
+  size_t peak_activation_bytes() const override { return pool_.peak(); }
+  void reset_peak() override { pool_.reset_peak(); }
+
+ private:
+  // What one worker needs for its blocks, kept between calls.
+  struct Worker {
+    std::vector<std::byte> scratch;
+    std::vector<float> product;
+  };
+  // A finished block of a matrix product, before its epilogue. Rows and columns are those of the whole result;
+  // first_row counts over all images.
+  struct Block {
+    const float* product;
+    int64_t image, first_row, rows, first_column, columns;
+  };
+
+  template <typename Function>
+  void pieces(int64_t count, int64_t piece, const Function& function) {
+    threads_.parallel_for((count + piece - 1) / piece,
+                          [&](int64_t i, int) { function(i * piece, std::min(piece, count - i * piece)); });
+  }
+  template <typename Function>
+  void pieces(int64_t count, const Function& function) {
+    pieces(count, kPiece, function);
+  }
+
+  std::unique_ptr<LinearWeights> pack_matrix(const HostTensor& weight, const HostTensor* bias, int64_t interleave) {
+    auto out = std::make_unique<CpuLinearWeights>(weight, dtype_, interleave, threads_, pool_);
+    out->out_features = weight.shape[0];
+    out->in_features = weight.shape[1];
+    if (bias != nullptr) out->bias = bias->to_f32();
+    return out;
+  }
+
+  // x in the dtype that the weights are multiplied in, dense.
+  Tensor operand(const Tensor& x, DType dtype) {
+    if (!x.contiguous()) fail(ErrorKind::internal, "a column view cannot be multiplied");
+    return cast(x, dtype);
+  }
+
+  // Images in a tensor: blocks of rows do not cross from one into the next, so that company changes nothing.
+  static int64_t images_of(const Tensor& x) { return x.shape().rank() >= 2 ? x.dim(0) : 1; }
+
+  EpilogueArgs epilogue_args(const Epilogue& epilogue, const std::vector<float>& bias, const Tensor& out) const {
+    for (const Tensor* same : {epilogue.addend, epilogue.residual})
+      if (same != nullptr) require(same->elements() == out.elements() && same->contiguous(), "epilogue", *same, out);
+    if (epilogue.image_bias != nullptr)
+      require(epilogue.image_bias->elements() == out.dim(0) * out.channels(), "epilogue", *epilogue.image_bias, out);
+    EpilogueArgs args;
+    args.scale = epilogue.scale;
+    args.bias = bias.empty() ? nullptr : bias.data();
+    if (epilogue.addend != nullptr) args.addend = elements(*epilogue.addend);
+    if (epilogue.image_bias != nullptr) args.image_bias = elements(*epilogue.image_bias);
+    if (epilogue.residual != nullptr) args.residual = elements(*epilogue.residual);
+    args.activation = epilogue.activation;
+    return args;
+  }
+
+  NormArgs norm_args(const Tensor& x, const NormWeights& norm, const Tensor& out) const {
+    return {.images = x.dim(0),
+            .rows = x.rows() / std::max<int64_t>(1, x.dim(0)),
+            .channels = x.channels(),
+            .source = elements(x),
+            .result = mutable_elements(out),
+            .gamma = norm.gamma.as<float>(),
+            .beta = norm.beta.as<float>(),
+            .eps = norm.eps};
+  }
+
+  template <typename Finish>
+  void multiply(const Tensor& a, int64_t images, const PackedMatrix& matrix, const Finish& finish) {
+    count_operations(2 * a.elements() * matrix.columns());
+    multiply_uncounted(a, images, matrix, finish);
+  }
+
+  // All blocks of a [images * rows, k] times the matrix, each handed to `finish` on the thread that made it.
+  template <typename Finish>
+  void multiply_uncounted(const Tensor& a, int64_t images, const PackedMatrix& matrix, const Finish& finish) {
+    const int64_t rows = a.rows() / std::max<int64_t>(1, images);
+    multiply_rows(a.data(), images, rows, matrix, finish);
+  }
+
+  template <typename Finish>
+  void multiply_rows(const void* a, int64_t images, int64_t rows, const PackedMatrix& matrix, const Finish& finish) {
+    constexpr int64_t kRowBlock = PackedMatrix::kRowBlock;
+    const int64_t row_blocks = (rows + kRowBlock - 1) / kRowBlock, per_chunk = images * row_blocks;
+    const size_t row_bytes = static_cast<size_t>(matrix.k()) * size_of(matrix.dtype());
+    // Rows run fastest: neighboring tasks share a chunk of the weights, which stays in the cache.
+    threads_.parallel_for(matrix.chunks() * per_chunk, [&](int64_t task, int worker) {
+      Worker& w = workers_[static_cast<size_t>(worker)];
+      const int64_t chunk = task / per_chunk, image = task % per_chunk / row_blocks,
+                    first = task % row_blocks * kRowBlock;
+      const Block block{nullptr,
+                        image,
+                        image * rows + first,
+                        std::min(kRowBlock, rows - first),
+                        matrix.chunk_begin(chunk),
+                        matrix.chunk_size(chunk)};
+      if (w.product.size() < static_cast<size_t>(kRowBlock * block.columns))
+        w.product.resize(static_cast<size_t>(kRowBlock * block.columns));
+      matrix.multiply(static_cast<const char*>(a) + static_cast<size_t>(block.first_row) * row_bytes, matrix.k(),
+                      block.rows, chunk, w.product.data(), w.scratch);
+      finish(Block{w.product.data(), block.image, block.first_row, block.rows, block.first_column, block.columns});
+    });
+  }
+
+  // Any convolution as a product of gathered pixels [pixel][kernel * kernel * in] with the filters; for strided ones,
+  // and for those with so many channels that Winograd's transformed filters would cost more than they save.
+  void convolve_by_columns(const Tensor& x, const CpuConvWeights& w, Size seen, const EpilogueArgs& finish,
+                           const Tensor& out) {
+    const ConvGeometry& g = w.geometry;
+    const int64_t taps = g.kernel * g.kernel, k = taps * w.in_channels, out_height = out.dim(1), out_width = out.dim(2);
+    const size_t size = size_of(x.dtype()), pixel_bytes = static_cast<size_t>(w.in_channels) * size;
+    const int64_t pixels = out_height * out_width;
+    // Groups are whole row blocks, so that cutting an image changes no block.
+    const int64_t fitting =
+        std::max<int64_t>(1, kColumnBytes / (k * static_cast<int64_t>(size)) / PackedMatrix::kRowBlock);
+    const int64_t group = std::min(pixels, fitting * PackedMatrix::kRowBlock);
+    const std::shared_ptr<void> columns = pool_.allocate(static_cast<size_t>(group * k) * size);
+    for (int64_t image = 0; image < x.dim(0); ++image) {
+      const char* const source =
+          static_cast<const char*>(x.data()) + static_cast<size_t>(image * x.dim(1) * x.dim(2)) * pixel_bytes;
+      for (int64_t begin = 0; begin < pixels; begin += group) {
+        const int64_t count = std::min(group, pixels - begin);
+        threads_.parallel_for(count, [&](int64_t i, int) {
+          const int64_t pixel = begin + i, y0 = pixel / out_width * g.stride - g.pad_before,
+                        x0 = pixel % out_width * g.stride - g.pad_before;
+          char* to = static_cast<char*>(columns.get()) + static_cast<size_t>(i * k) * size;
+          for (int64_t tap = 0; tap < taps; ++tap, to += pixel_bytes) {
+            const int64_t y = y0 + tap / g.kernel, xx = x0 + tap % g.kernel;
+            if (y < 0 || y >= seen.height || xx < 0 || xx >= seen.width) {
+              std::memset(to, 0, pixel_bytes);
+            } else {
+              const int64_t from = y * x.dim(1) / seen.height * x.dim(2) + xx * x.dim(2) / seen.width;
+              std::memcpy(to, source + static_cast<size_t>(from) * pixel_bytes, pixel_bytes);
+            }
+          }
+        });
+        multiply_rows(columns.get(), 1, count, *w.matrix, [&](const Block& block) {
+          finish_block(block.product, block.columns, block.rows, block.columns, finish, image,
+                       image * pixels + begin + block.first_row, block.first_column, w.out_channels,
+                       mutable_elements(out));
+        });
+      }
+    }
+  }
+
+  void count_operations(int64_t operations) { operations_ += static_cast<uint64_t>(operations); }
+
+  MemoryPool pool_;
+  ThreadPool threads_;
+  DType dtype_;
+  std::vector<Worker> workers_;
+  uint64_t operations_ = 0;
+};
+
+}  // namespace
+
+bool cpu_has_bf16() {
+#if defined(__x86_64__)
+  // CPUID leaf 7, subleaf 1: EAX bit 5 is AVX512_BF16 (Intel SDM, volume 2A).
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
+  return (a & (1u << 5)) != 0 && __builtin_cpu_supports("avx512bw");
+#else
+  return false;
+#endif
+}
+
+std::unique_ptr<Device> make_cpu_device(const CpuOptions& options) {
+  return std::make_unique<CpuDevice>(options);
+}
+
+}  // namespace dreamlab

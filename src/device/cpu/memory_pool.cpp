@@ -1,0 +1,80 @@
+#include "device/cpu/memory_pool.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace dreamlab::cpu {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Sizes are rounded so that shapes that differ a little share blocks: to 1/8 of the power of two below.
+size_t block_size(size_t bytes) {
+  size_t power = 4096;
+  while (power * 2 <= bytes) power *= 2;
+  const size_t step = std::max<size_t>(power / 8, 512);
+  return std::max<size_t>((bytes + step - 1) / step * step, 512);
+}
+
+void* allocate_block(size_t size) {
+  const bool large = size >= kHugePage;
+  void* block =
+      std::aligned_alloc(large ? kHugePage : kAlignment, large ? (size + kHugePage - 1) / kHugePage * kHugePage : size);
+  if (block == nullptr) fail(ErrorKind::out_of_memory, "out of memory: {} MiB more were needed", (size >> 20) + 1);
+#ifdef MADV_HUGEPAGE
+  if (large) madvise(block, size, MADV_HUGEPAGE);  // large strides walk these; ignoring the advice costs only speed
+#endif
+  return block;
+}
+
+}  // namespace
+
+MemoryPool::State::~State() {
+  for (auto& [size, blocks] : free)
+    for (void* block : blocks) std::free(block);
+}
+
+std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
+  const size_t size = block_size(bytes);
+  void* block = nullptr;
+  {
+    std::lock_guard lock(state_->mutex);
+    std::vector<void*>& blocks = state_->free[size];
+    if (!blocks.empty()) {
+      block = blocks.back();
+      blocks.pop_back();
+    }
+    state_->in_use += size;
+    state_->peak = std::max(state_->peak, state_->in_use);
+  }
+  if (block == nullptr) block = allocate_block(size);
+  return {block, [state = state_, size](void* p) {
+            std::lock_guard lock(state->mutex);
+            state->free[size].push_back(p);
+            state->in_use -= size;
+          }};
+}
+
+size_t MemoryPool::peak() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->peak;
+}
+
+void MemoryPool::reset_peak() {
+  std::lock_guard lock(state_->mutex);
+  state_->peak = state_->in_use;
+}
+
+void MemoryPool::trim() {
+  std::lock_guard lock(state_->mutex);
+  for (auto& [size, blocks] : state_->free)
+    for (void* block : blocks) std::free(block);
+  state_->free.clear();
+}
+
+}  // namespace dreamlab::cpu

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+namespace dreamlab::cpu {
+
+// Host memory in reusable blocks, 64-byte aligned. A block goes back to the pool with the last reference to it, so that
+// after the first denoising step nothing is asked of the system any more. References may outlive the pool object.
+class MemoryPool {
+ public:
+  MemoryPool() : state_(std::make_shared<State>()) {}
+
+  // At least `bytes` bytes, contents undefined. Throws Error(out_of_memory).
+  std::shared_ptr<void> allocate(size_t bytes);
+
+  // Most bytes handed out at once since the last reset_peak().
+  size_t peak() const;
+  void reset_peak();
+  // Gives unused blocks back to the system.
+  void trim();
+
+ private:
+  struct State {
+    std::mutex mutex;
+    std::unordered_map<size_t, std::vector<void*>> free;  // by block size
+    size_t in_use = 0, peak = 0;
+    ~State();
+  };
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace dreamlab::cpu

@@ -1,0 +1,230 @@
+// Every operation of the fast CPU device against the reference device, from one table of cases.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <ostream>
+#include <random>
+
+#include "device/device.h"
+#include "device/reference/reference_device.h"
+
+namespace dreamlab {
+namespace {
+
+// Runs one operation on a device, with inputs that depend on the case alone.
+class Inputs {
+ public:
+  explicit Inputs(Device& device) : device_(device) {}
+  std::vector<float> values(int64_t count, float scale = 1.0f) {
+    std::normal_distribution<float> normal(0.0f, scale);
+    std::vector<float> out(static_cast<size_t>(count));
+    // Values that bf16 holds exactly, so that the devices start from the same numbers.
+    for (float& v : out) v = static_cast<float>(BFloat16::from_float(normal(random_)));
+    return out;
+  }
+  Tensor tensor(Shape shape, float scale = 1.0f) { return device_.upload(values(shape.elements(), scale), shape); }
+  HostTensor host(Shape shape, float scale = 1.0f) {
+    return HostTensor::from_f32(values(shape.elements(), scale), shape);
+  }
+  NormWeights norm(int64_t channels) {
+    return {device_.upload(values(channels), Shape{channels}, DType::f32),
+            device_.upload(values(channels), Shape{channels}, DType::f32), 1e-5f};
+  }
+
+ private:
+  Device& device_;
+  std::mt19937 random_{7};
+};
+
+struct OpCase {
+  std::string name;
+  std::function<Tensor(Device&, Inputs&)> run;
+};
+void PrintTo(const OpCase& op, std::ostream* out) {
+  *out << op.name;
+}
+
+OpCase conv_case(std::string name, Shape x, int64_t out, ConvGeometry g, std::optional<Size> upsample = std::nullopt) {
+  return {std::move(name), [=](Device& device, Inputs& in) {
+            const HostTensor bias = in.host(Shape{out});
+            const auto w = device.pack_conv(in.host(Shape{out, x[-1], g.kernel, g.kernel},
+                                                    1.0f / std::sqrt(static_cast<float>(x[-1] * g.kernel * g.kernel))),
+                                            &bias, g);
+            return device.conv2d(in.tensor(x), *w, {}, upsample);
+          }};
+}
+
+OpCase linear_case(std::string name, Shape x, int64_t out) {
+  return {std::move(name), [=](Device& device, Inputs& in) {
+            const HostTensor bias = in.host(Shape{out});
+            const auto w =
+                device.pack_linear(in.host(Shape{out, x[-1]}, 1.0f / std::sqrt(static_cast<float>(x[-1]))), &bias);
+            return device.linear(in.tensor(x), *w);
+          }};
+}
+
+OpCase attention_case(std::string name, Shape q, int64_t keys, int64_t heads, bool causal = false) {
+  return {std::move(name), [=](Device& device, Inputs& in) {
+            const Shape kv{q[0], keys, q[2]};
+            return device.attention(in.tensor(q, 1.5f), in.tensor(kv, 1.5f), in.tensor(kv), heads, causal);
+          }};
+}
+
+OpCase activation_case(std::string name, Activation activation) {
+  return {std::move(name), [=](Device& device, Inputs& in) {
+            return device.activate(in.tensor(Shape{2, 5, 37}, 3.0f), activation);
+          }};
+}
+
+std::vector<OpCase> op_cases() {
+  std::vector<OpCase> cases = {
+      conv_case("conv 3x3 by Winograd", {1, 16, 20, 64}, 96, {3, 1, 1, 1}),
+      conv_case("conv 3x3 by Winograd, sizes that are no multiple of anything", {2, 13, 11, 37}, 45, {3, 1, 1, 1}),
+      conv_case("conv 3x3 by Winograd, one pixel", {3, 1, 1, 8}, 8, {3, 1, 1, 1}),
+      conv_case("conv 3x3 of 4 to 320 channels", {1, 24, 16, 4}, 320, {3, 1, 1, 1}),
+      conv_case("conv 3x3 of 320 to 4 channels", {1, 24, 16, 320}, 4, {3, 1, 1, 1}),
+      conv_case("conv 3x3 with nearest upsampling", {2, 6, 7, 32}, 48, {3, 1, 1, 1}, Size{14, 12}),
+      conv_case("conv 3x3 with upsampling to an odd size", {1, 3, 2, 40}, 24, {3, 1, 1, 1}, Size{4, 5}),
+      conv_case("conv 3x3 by columns", {2, 9, 10, 48}, 704, {3, 1, 1, 1}),
+      conv_case("conv 3x3 by columns with upsampling", {1, 3, 2, 24}, 704, {3, 1, 1, 1}, Size{4, 5}),
+      conv_case("conv 3x3 of stride 2", {2, 9, 12, 33}, 40, {3, 2, 1, 1}),
+      conv_case("conv 3x3 of stride 2 padded right and bottom", {1, 12, 10, 32}, 32, {3, 2, 0, 1}),
+      conv_case("conv 1x1", {2, 7, 5, 96}, 40, {1, 1, 0, 0}),
+      linear_case("linear", {2, 77, 320}, 640),
+      linear_case("linear of one row", {3, 1280}, 1280),
+      linear_case("linear of odd sizes", {2, 130, 37}, 41),
+      linear_case("linear of many rows", {1, 700, 64}, 2048),
+      attention_case("attention, head size 40", {1, 130, 8 * 40}, 130, 8),
+      attention_case("attention, head size 64", {2, 256, 10 * 64}, 256, 10),
+      attention_case("attention, head size 80 to text", {2, 64, 8 * 80}, 77, 8),
+      attention_case("attention, head size 160", {1, 30, 2 * 160}, 154, 2),
+      attention_case("attention, one head of 512", {1, 400, 512}, 400, 1),
+      attention_case("attention, head size 8", {1, 24, 4 * 8}, 77, 4),
+      attention_case("causal attention", {3, 77, 12 * 64}, 77, 12, true),
+      attention_case("causal attention over several blocks of keys", {1, 400, 2 * 32}, 400, 2, true),
+      activation_case("silu", Activation::silu),
+      activation_case("gelu", Activation::gelu),
+      activation_case("quick gelu", Activation::quick_gelu),
+      activation_case("relu", Activation::relu),
+      activation_case("leaky relu", Activation::leaky_relu),
+  };
+  cases.push_back(
+      {"conv with every part of an epilogue", [](Device& device, Inputs& in) {
+         const HostTensor bias = in.host(Shape{40});
+         const auto w = device.pack_conv(in.host(Shape{40, 24, 3, 3}, 0.1f), &bias, {});
+         const Shape out{2, 6, 9, 40};
+         const Tensor addend = in.tensor(out), image_bias = in.tensor(Shape{2, 40}), residual = in.tensor(out);
+         return device.conv2d(in.tensor(Shape{2, 6, 9, 24}), *w,
+                              {.scale = 0.7f,
+                               .addend = &addend,
+                               .image_bias = &image_bias,
+                               .activation = Activation::silu,
+                               .residual = &residual});
+       }});
+  cases.push_back(
+      {"linear with every part of an epilogue", [](Device& device, Inputs& in) {
+         const auto w = device.pack_linear(in.host(Shape{72, 48}, 0.2f), nullptr);
+         const Shape out{2, 150, 72};
+         const Tensor addend = in.tensor(out), image_bias = in.tensor(Shape{2, 72}), residual = in.tensor(out);
+         return device.linear(in.tensor(Shape{2, 150, 48}), *w,
+                              {.scale = 1.3f,
+                               .addend = &addend,
+                               .image_bias = &image_bias,
+                               .activation = Activation::quick_gelu,
+                               .residual = &residual});
+       }});
+  for (int64_t inner : {int64_t{128}, int64_t{2560}, int64_t{50}}) {
+    cases.push_back({fmt::format("linear_geglu, inner {}", inner), [inner](Device& device, Inputs& in) {
+                       const HostTensor bias = in.host(Shape{2 * inner});
+                       const auto w = device.pack_geglu(in.host(Shape{2 * inner, 320}, 0.06f), &bias);
+                       const Tensor addend = in.tensor(Shape{2, 131, 2 * inner});
+                       return device.linear_geglu(in.tensor(Shape{2, 131, 320}), *w, &addend);
+                     }});
+  }
+  cases.push_back({"attention on column views", [](Device& device, Inputs& in) {
+                     const Tensor qkv = in.tensor(Shape{2, 40, 3 * 64});
+                     return device.attention(qkv.columns(0, 64), qkv.columns(64, 128), qkv.columns(128, 192), 2, false);
+                   }});
+  for (const auto& [shape, groups] :
+       {std::pair<Shape, int64_t>{{2, 17, 13, 96}, 32}, {{1, 64, 64, 320}, 32}, {{3, 5, 32}, 32}})
+    cases.push_back(
+        {fmt::format("group_norm of {}", shape.to_string()),
+         [shape = shape, groups = groups](Device& device, Inputs& in) {
+           const NormWeights norm = in.norm(shape[-1]);
+           return device.group_norm(
+               device.add(in.tensor(shape),
+                          device.upload(std::vector<float>(static_cast<size_t>(shape.elements()), 5.0f), shape), 1.0f),
+               norm, groups, Activation::silu);
+         }});
+  cases.push_back({"layer_norm", [](Device& device, Inputs& in) {
+                     const NormWeights norm = in.norm(333);
+                     return device.layer_norm(in.tensor(Shape{2, 50, 333}, 4.0f), norm);
+                   }});
+  cases.push_back({"concat_channels", [](Device& device, Inputs& in) {
+                     return device.concat_channels(in.tensor(Shape{2, 5, 6, 24}), in.tensor(Shape{2, 5, 6, 40}));
+                   }});
+  cases.push_back({"add", [](Device& device, Inputs& in) {
+                     return device.add(in.tensor(Shape{2, 5, 61}), in.tensor(Shape{2, 5, 61}), -0.37f);
+                   }});
+  cases.push_back({"embed_tokens", [](Device& device, Inputs& in) {
+                     const std::vector<int32_t> ids = {0, 5, 9, 9, 3, 1};
+                     return device.embed_tokens(ids, 2, in.tensor(Shape{10, 33}), in.tensor(Shape{4, 33}));
+                   }});
+  return cases;
+}
+
+class DeviceOps : public testing::TestWithParam<OpCase> {};
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b, double& largest_value) {
+  double difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (!std::isfinite(a[i])) return INFINITY;
+    difference = std::max(difference, std::abs(static_cast<double>(a[i]) - b[i]));
+    largest_value = std::max(largest_value, std::abs(static_cast<double>(b[i])));
+  }
+  return difference;
+}
+
+void expect_agreement(const OpCase& op, Device& device, double tolerance) {
+  const auto reference = make_reference_device();
+  Inputs device_inputs(device), reference_inputs(*reference);
+  const Tensor got = op.run(device, device_inputs), expected = op.run(*reference, reference_inputs);
+  ASSERT_EQ(got.shape(), expected.shape());
+  double largest = 0;
+  const double difference = largest_difference(device.download(got), reference->download(expected), largest);
+  EXPECT_LE(difference, tolerance * largest)
+      << op.name << " on " << device.description() << ": off by " << difference << " of " << largest;
+}
+
+TEST_P(DeviceOps, AgreesWithTheReferenceInF32) {
+  const auto device = make_cpu_device({.threads = 2, .dtype = DType::f32});
+  expect_agreement(GetParam(), *device, 2e-5);
+}
+
+// One rounding to bf16 is 2^-9 of a value; products of rounded operands are exact in f32, so a result carries little
+// more than the rounding of its own storage and of intermediate tensors.
+TEST_P(DeviceOps, AgreesWithTheReferenceInBf16) {
+  const auto device = make_cpu_device({.threads = 2, .dtype = DType::bf16});
+  expect_agreement(GetParam(), *device, 1.0 / 128);
+}
+
+TEST_P(DeviceOps, GivesTheSameBitsForAnyNumberOfThreads) {
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    std::vector<float> first;
+    for (int threads : {1, 2, 3}) {
+      const auto device = make_cpu_device({.threads = threads, .dtype = dtype});
+      Inputs inputs(*device);
+      const std::vector<float> values = device->download(GetParam().run(*device, inputs));
+      if (first.empty()) first = values;
+      EXPECT_EQ(first, values) << GetParam().name << " with " << threads << " threads";
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DeviceOps, testing::ValuesIn(op_cases()),
+                         [](const testing::TestParamInfo<OpCase>& info) { return std::to_string(info.index); });
+
+}  // namespace
+}  // namespace dreamlab
