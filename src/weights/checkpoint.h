@@ -51,7 +51,6 @@ class Checkpoint {
   const std::vector<std::string>& unknown_tensors() const { return unknown_; }
 
  private:
-  friend class CheckpointBuilder;
   Checkpoint() = default;
 
   std::filesystem::path path_;

@@ -4,6 +4,7 @@
 // there; null counts as absent, unknown keys are ignored. All throw Error(invalid_file) with one line ("unet:
 // norm_num_groups is -1; 1 to 1024 is allowed") on a wrong type, a value out of range, or lists that do not fit
 // together, and Error(unsupported) on a variant that is understood but not built (an unknown block type, for instance).
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
@@ -26,6 +27,9 @@ ControlNetConfig parse_controlnet_config(const nlohmann::json& json, const Contr
 TaesdConfig parse_taesd_config(const nlohmann::json& json, const TaesdConfig& base = {});
 // scheduler_config.json of any diffusers scheduler.
 NoiseScheduleConfig parse_schedule_config(const nlohmann::json& json, const NoiseScheduleConfig& base = {});
+
+// Side in pixels that a UNet was trained at: its `sample_size` times the VAE's reduction; `base` where it does not say.
+int64_t parse_native_size(const nlohmann::json& unet, size_t vae_levels, int64_t base);
 
 // A sidecar "<name>.config.json": {"unet": {...}, "vae": {...}, "text_encoders": [{...}, ...], "scheduler": {...},
 // "prediction_type": "..."}; each part optional, over what was detected from the file.

@@ -1,0 +1,87 @@
+#include "weights/file_kind.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+
+namespace dreamlab {
+namespace {
+
+struct Signature {
+  FileKind kind;
+  std::string_view all_of[2];  // stored names; the second may be empty
+};
+
+// In order: the first signature that a file has decides.
+constexpr std::array<Signature, 20> kSignatures{{
+    {FileKind::checkpoint,
+     {"model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in.weight"}},
+    {FileKind::unet, {"model.diffusion_model.input_blocks.0.0.weight", ""}},
+    {FileKind::controlnet, {"control_model.input_blocks.0.0.weight", ""}},
+    {FileKind::controlnet, {"input_blocks.0.0.weight", "zero_convs.0.0.weight"}},
+    {FileKind::controlnet, {"controlnet_cond_embedding.conv_in.weight", ""}},
+    {FileKind::unet, {"input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.weight"}},
+    {FileKind::unet, {"conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"}},
+    {FileKind::upscaler, {"conv_first.weight", "body.0.rdb1.conv1.weight"}},
+    {FileKind::upscaler, {"conv_first.weight", "RRDB_trunk.0.RDB1.conv1.weight"}},
+    {FileKind::upscaler, {"model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"}},
+    {FileKind::taesd, {"encoder.layers.0.weight", "decoder.layers.0.weight"}},
+    {FileKind::vae, {"encoder.conv_in.weight", "decoder.conv_in.weight"}},
+    {FileKind::vae, {"first_stage_model.encoder.conv_in.weight", "first_stage_model.decoder.conv_in.weight"}},
+    {FileKind::text_encoder, {"text_model.embeddings.token_embedding.weight", ""}},
+    {FileKind::text_encoder, {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight", ""}},
+    {FileKind::text_encoder, {"token_embedding.weight", "positional_embedding"}},
+    {FileKind::embedding, {"emb_params", ""}},
+    {FileKind::embedding, {"clip_l", ""}},
+    {FileKind::embedding, {"clip_g", ""}},
+    {FileKind::embedding, {"string_to_param", ""}},
+}};
+
+bool has_lora_names(const TensorFile& file) {
+  constexpr std::array<std::string_view, 8> kMarks{"lora_down",      "lora_A.", "lora.down.", "lora_linear_layer.",
+                                                   "lora.up.weight", "hada_w1", "lokr_w1",    "lora_A.weight"};
+  return std::any_of(file.tensors().begin(), file.tensors().end(), [&](const auto& item) {
+    return std::any_of(kMarks.begin(), kMarks.end(),
+                       [&](std::string_view mark) { return item.first.find(mark) != std::string::npos; });
+  });
+}
+
+}  // namespace
+
+std::string_view name_of(FileKind kind) {
+  switch (kind) {
+    case FileKind::checkpoint:
+      return "Stable Diffusion checkpoint";
+    case FileKind::unet:
+      return "UNet";
+    case FileKind::lora:
+      return "LoRA";
+    case FileKind::upscaler:
+      return "upscaler (RRDBNet)";
+    case FileKind::vae:
+      return "VAE (AutoencoderKL)";
+    case FileKind::controlnet:
+      return "ControlNet";
+    case FileKind::taesd:
+      return "TAESD (AutoencoderTiny)";
+    case FileKind::text_encoder:
+      return "text encoder";
+    case FileKind::embedding:
+      return "text embedding (textual inversion)";
+    case FileKind::unknown:
+      return "unknown";
+  }
+  fail(ErrorKind::internal, "a kind of file without a name");
+}
+
+FileKind kind_of(const TensorFile& file) {
+  if (has_lora_names(file)) return FileKind::lora;
+  for (const Signature& signature : kSignatures)
+    if (file.contains(signature.all_of[0]) && (signature.all_of[1].empty() || file.contains(signature.all_of[1])))
+      return signature.kind;
+  const bool one_matrix = file.tensors().size() == 1 && file.tensors().begin()->second.shape.rank() <= 2;
+  return one_matrix ? FileKind::embedding : FileKind::unknown;
+}
+
+}  // namespace dreamlab
