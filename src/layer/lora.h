@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,11 +47,12 @@ class LoraSet {
   bool empty() const { return entries_.empty(); }
 
   // What the adapters add to the result of `module` on x [N, .., in]: a tensor of the result's shape, or an undefined
-  // one where no adapter changes this module.
-  Tensor addend(Device& device, std::string_view module, const Tensor& x) const;
+  // one where no adapter changes this module. upsample_to: as in Device::conv2d.
+  Tensor addend(Device& device, std::string_view module, const Tensor& x, float scale = 1.0f,
+                std::optional<Size> upsample_to = std::nullopt) const;
 
   // The same for a fused layer whose result is the results of several modules side by side, each `width` channels wide.
-  Tensor addend(Device& device, std::span<const std::string> modules, int64_t width, const Tensor& x) const;
+  Tensor addend_fused(Device& device, std::span<const std::string> modules, int64_t width, const Tensor& x) const;
 
  private:
   struct Entry {
@@ -61,5 +63,10 @@ class LoraSet {
 
   std::vector<Entry> entries_;
 };
+
+// The addend for the epilogue of a module's product: what the caller's epilogue has already and what the context's
+// adapters add. Undefined where there are no such adapters.
+Tensor addend_with_adapters(const Context& context, std::string_view module, const Tensor& x, const Epilogue& epilogue,
+                            std::optional<Size> upsample_to = std::nullopt);
 
 }  // namespace dreamlab

@@ -20,7 +20,8 @@ class TaesdNetwork {
   };
 
   explicit TaesdNetwork(std::vector<Step> steps) : steps_(std::move(steps)) {}
-  Tensor forward(const Context& context, Tensor x) const;
+  // last: the epilogue of the last convolution.
+  Tensor forward(const Context& context, Tensor x, const Epilogue& last = {}) const;
 
  private:
   std::vector<Step> steps_;
