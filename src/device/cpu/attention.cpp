@@ -19,24 +19,6 @@ constexpr int64_t kKeys =
 constexpr int64_t kQueries = 8 * kRows;  // queries at a time
 constexpr float kMasked = -1e30f;
 
-// 2^x for x <= 0; relative error about 2e-7. Below 2^-126 it stays there, which is nothing beside the row's largest
-// term of 1.
-inline VF32 exp2_nonpositive(VF32 x) {
-  const hn::RebindToSigned<F32> di;
-  x = hn::Max(x, splat(-126.0f));
-  const VF32 whole = hn::Round(x);
-  const VF32 f = hn::Sub(x, whole);
-  VF32 p = splat(1.5403530e-4f);  // ln(2)^n / n!
-  p = hn::MulAdd(p, f, splat(1.3333558e-3f));
-  p = hn::MulAdd(p, f, splat(9.6181291e-3f));
-  p = hn::MulAdd(p, f, splat(5.5504109e-2f));
-  p = hn::MulAdd(p, f, splat(2.4022651e-1f));
-  p = hn::MulAdd(p, f, splat(6.9314718e-1f));
-  p = hn::MulAdd(p, f, splat(1.0f));
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, whole), hn::Set(di, 127)));
-  return hn::Mul(p, hn::BitCast(F32(), exponent));
-}
-
 // One head's keys as panels [key / kPanel][head_size][kPanel] (transposed, zero beyond the last key).
 void pack_keys(const AttentionArgs& args, int64_t image, int64_t head, int64_t panel, float* out) {
   const int64_t first = panel * kPanel, count = std::min<int64_t>(kPanel, args.keys - first);
@@ -108,7 +90,7 @@ void soften_row(const AttentionArgs& args, const QueryBlock& block, int64_t i, i
   VF32 sum = hn::LoadU(F32(), block.sums + i * kLanes);
   const float new_largest = hn::GetLane(largest);
   if (new_largest > block.largest[i]) {
-    const VF32 shrink = exp2_nonpositive(hn::Sub(splat(block.largest[i]), largest));
+    const VF32 shrink = exp2(hn::Sub(splat(block.largest[i]), largest));
     sum = hn::Mul(sum, shrink);
     for (int64_t d = 0; d < round_up(args.head_size, kPanel); d += kLanes) {
       float* const out = block.out + (d / kPanel * kQueries + i) * kPanel + d % kPanel;
@@ -117,7 +99,7 @@ void soften_row(const AttentionArgs& args, const QueryBlock& block, int64_t i, i
     block.largest[i] = new_largest;
   }
   for (int64_t k = 0; k < columns; k += kLanes) {
-    const VF32 weight = exp2_nonpositive(hn::Sub(hn::LoadU(F32(), chunk(k)), largest));
+    const VF32 weight = exp2(hn::Sub(hn::LoadU(F32(), chunk(k)), largest));
     hn::StoreU(weight, F32(), chunk(k));
     sum = hn::Add(sum, weight);
   }

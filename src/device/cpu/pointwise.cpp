@@ -19,24 +19,42 @@ int64_t chunk_rows(int64_t channels) {
   return std::max<int64_t>(1, 8192 / channels);
 }
 
-// Sums over the chunk's rows of (x - center)^power per channel; center is [channels] or null for zero.
-void channel_sums(const NormArgs& args, int64_t first_row, int64_t rows, const float* center, float* sums) {
-  for (int64_t c = 0; c < args.channels; c += kLanes) {
-    const int64_t count = std::min<int64_t>(kLanes, args.channels - c);
-    VF32 even = hn::Zero(F32()), odd = hn::Zero(F32());
-    const VF32 middle = center != nullptr ? load_some({center, DType::f32}, c, count) : hn::Zero(F32());
-    const auto term = [&](int64_t row) {
-      const VF32 x = hn::Sub(load_some(args.source, row * args.channels + c, count), middle);
-      return center != nullptr ? hn::Mul(x, x) : x;
-    };
-    int64_t r = 0;
-    for (; r + 1 < rows; r += 2) {
-      even = hn::Add(even, term(first_row + r));
-      odd = hn::Add(odd, term(first_row + r + 1));
-    }
-    if (r < rows) even = hn::Add(even, term(first_row + r));
-    store_some(hn::Add(even, odd), {sums, DType::f32}, c, count);
+// Sums of (x - center)^power over `rows` rows of `count` channels; power 2 where there is a center. Two chains, since
+// one would wait for its own additions.
+template <typename Load>
+VF32 column_sum(int64_t rows, bool squares, VF32 center, const Load& load_row) {
+  const auto term = [&](int64_t row) {
+    const VF32 x = hn::Sub(load_row(row), center);
+    return squares ? hn::Mul(x, x) : x;
+  };
+  VF32 even = hn::Zero(F32()), odd = hn::Zero(F32());
+  int64_t r = 0;
+  for (; r + 1 < rows; r += 2) {
+    even = hn::Add(even, term(r));
+    odd = hn::Add(odd, term(r + 1));
   }
+  if (r < rows) even = hn::Add(even, term(r));
+  return hn::Add(even, odd);
+}
+
+// The same for all channels; center is [channels] or null for plain sums.
+void channel_sums(const NormArgs& args, int64_t first_row, int64_t rows, const float* center, float* sums) {
+  with_types(args.source, args.result, [&](const auto* source, auto*) {
+    source += first_row * args.channels;
+    int64_t c = 0;
+    for (; c + kLanes <= args.channels; c += kLanes)
+      store_lanes(column_sum(rows, center != nullptr, center != nullptr ? load_lanes(center + c) : hn::Zero(F32()),
+                             [&](int64_t row) { return load_lanes(source + row * args.channels + c); }),
+                  sums + c);
+    if (c < args.channels) {
+      const int64_t count = args.channels - c;
+      store_some(
+          column_sum(rows, center != nullptr,
+                     center != nullptr ? load_some({center, DType::f32}, c, count) : hn::Zero(F32()),
+                     [&](int64_t row) { return load_some(args.source, (first_row + row) * args.channels + c, count); }),
+          {sums, DType::f32}, c, count);
+    }
+  });
 }
 
 // Mean and sum of squared deviations of each group in a chunk.
@@ -61,6 +79,24 @@ void chunk_moments(const NormArgs& args, int64_t groups, int64_t first_row, int6
     for (int64_t c = g * width; c < (g + 1) * width; ++c) squares += sums[static_cast<size_t>(c)];
     out[g].deviation = squares;
   }
+}
+
+// result = function(source * factor + offset) over one row of channels.
+template <typename Function>
+void transform_row(const NormArgs& args, int64_t begin, const float* factor, const float* offset,
+                   const Function& function) {
+  with_types(args.source, args.result, [&](const auto* source, auto* result) {
+    int64_t c = 0;
+    for (; c + kLanes <= args.channels; c += kLanes)
+      store_lanes(function(hn::MulAdd(load_lanes(source + begin + c), load_lanes(factor + c), load_lanes(offset + c))),
+                  result + begin + c);
+    if (c < args.channels) {
+      const int64_t count = args.channels - c;
+      const VF32 x = hn::MulAdd(load_some(args.source, begin + c, count), load_some({factor, DType::f32}, c, count),
+                                load_some({offset, DType::f32}, c, count));
+      store_some(function(x), args.result, begin + c, count);
+    }
+  });
 }
 
 void run_group_norm(const NormArgs& args, int64_t groups, Activation activation, ThreadPool& threads) {
@@ -97,16 +133,11 @@ void run_group_norm(const NormArgs& args, int64_t groups, Activation activation,
 
   threads.parallel_for(args.images * chunks, [&](int64_t index, int) {
     const int64_t image = index / chunks, first = index % chunks * per_chunk;
-    const Elements factor{factors.data() + image * args.channels, DType::f32},
-        offset{offsets.data() + image * args.channels, DType::f32};
+    const float* const factor = factors.data() + image * args.channels;
+    const float* const offset = offsets.data() + image * args.channels;
     for (int64_t r = first; r < std::min(args.rows, first + per_chunk); ++r) {
       const int64_t row = (image * args.rows + r) * args.channels;
-      for (int64_t c = 0; c < args.channels; c += kLanes) {
-        const int64_t count = std::min<int64_t>(kLanes, args.channels - c);
-        const VF32 x = hn::MulAdd(load_some(args.source, row + c, count), load_some(factor, c, count),
-                                  load_some(offset, c, count));
-        store_some(activate(x, activation), args.result, row + c, count);
-      }
+      transform_row(args, row, factor, offset, [&](VF32 x) { return activate(x, activation); });
     }
   });
 }
