@@ -58,25 +58,33 @@ class Sampler {
 
  protected:
   struct Mix {
-    float original;
-    float noise;
+    double original;
+    double noise;
   };
 
-  // `index` counts calls of the whole schedule.
-  virtual float input_scale(int index) const;
+  // `index` counts the calls of the whole schedule.
+  virtual double input_scale(int /*index*/) const { return 1.0; }
   virtual Mix noise_mix(int index) const = 0;
   virtual void do_step(int index, std::span<const float> model_output, std::span<float> sample, NoiseSource& noise) = 0;
+  // The call that starts a step of the whole schedule.
+  virtual int call_of_step(int step) const { return step; }
+
+  int total_calls() const { return static_cast<int>(timesteps_.size()); }
 
   std::vector<float> timesteps_;  // of the whole schedule
   std::vector<float> sigmas_;
   double init_noise_sigma_ = 1.0;
-  // Calls that belong to one step after the first: 2 for heun and kdpm2. Image-to-image strength counts in steps.
-  int order_ = 1;
 
  private:
   friend std::unique_ptr<Sampler> make_sampler(const SamplerEntry&, const SamplerSettings&, const NoiseScheduleConfig&,
                                                const SamplerOptions&);
-  size_t first_ = 0;  // the part of the schedule that runs
+  // Only the steps from `first` up to but without `end` run.
+  void run_steps(int first, int end, int total_steps);
+  // Steps of `total_steps` that start at `cutoff` or above.
+  int steps_before(double cutoff, int total_steps) const;
+  int checked(int call) const;
+
+  size_t first_ = 0;
   size_t calls_ = 0;
   int next_ = 0;
 };
@@ -86,25 +94,25 @@ enum class FinalSigma { zero, sigma_min };
 enum class SolverType { midpoint, heun, bh1, bh2 };
 enum class DpmAlgorithm { dpmsolver_plus_plus, sde_dpmsolver_plus_plus };
 
-// What distinguishes the samplers of one class; names and defaults as in diffusers' scheduler constructors. A sampler
-// reads only those that its class has.
+// What distinguishes the samplers of one class; names as in diffusers' scheduler constructors. A sampler reads only
+// those that its class has.
 struct SamplerSettings {
   TimestepSpacing timestep_spacing = TimestepSpacing::linspace;  // where the model's schedule does not say
   bool use_karras_sigmas = false;
-  FinalSigma final_sigmas_type = FinalSigma::zero;
-  int solver_order = 2;
-  SolverType solver_type = SolverType::midpoint;
+  FinalSigma final_sigmas_type = FinalSigma::zero;  // DPM-Solver, UniPC
+  int solver_order = 2;                             // DPM-Solver, UniPC, DEIS: 1 to 3
+  SolverType solver_type = SolverType::midpoint;    // DPM-Solver: midpoint, heun; UniPC: bh1, bh2
   DpmAlgorithm algorithm_type = DpmAlgorithm::dpmsolver_plus_plus;
-  bool lower_order_final = true;
+  bool lower_order_final = true;  // fewer than 15 steps end in steps of lower order
   bool euler_at_final = false;
   int original_inference_steps = 50;  // LCM, TCD: steps of the teacher's schedule
-  double eta = 0.0;                   // DDIM: 0 deterministic to 1; TCD: gamma
+  double eta = 0.0;                   // noise of DDIM (0 none, 1 as much as DDPM) and TCD (gamma)
 };
 
 // What a request may set.
 struct SamplerOptions {
   int steps = 20;
-  // Image-to-image: the share of the schedule that runs, in (0, 1].
+  // Image-to-image: the share of the steps that run, the last ones, in (0, 1]. Without effect beside denoising_start.
   double strength = 1.0;
   // SDXL base and refiner: the share of the noise that is removed before this run starts, and when it ends; in [0, 1).
   std::optional<double> denoising_start;
@@ -125,8 +133,7 @@ struct SamplerEntry {
   std::string_view diffusers_class;  // "DPMSolverMultistepScheduler"
   std::vector<std::string_view> aliases;
   SamplerSettings defaults;
-  // Builds the whole schedule, before a range of it is chosen.
-  std::unique_ptr<Sampler> (*make)(const NoiseScheduleConfig&, const SamplerSettings&, const SamplerOptions&);
+  std::unique_ptr<Sampler> (*make)(const SamplerSettings&, const NoiseScheduleConfig&, int steps);
 };
 
 // All samplers, in the order to show them.

@@ -1,0 +1,25 @@
+#include "scheduler/random.h"
+
+#include "base/error.h"
+#include "scheduler/torch_cpu_noise.h"
+#include "scheduler/torch_cuda_noise.h"
+
+namespace dreamlab {
+
+std::string_view name_of(NoiseKind kind) {
+  return kind == NoiseKind::cuda ? "cuda" : "cpu";
+}
+
+NoiseKind noise_kind_from_name(std::string_view name) {
+  for (const NoiseKind kind : {NoiseKind::cuda, NoiseKind::cpu}) {
+    if (name == name_of(kind)) return kind;
+  }
+  fail(ErrorKind::invalid_argument, "\"{}\" is no random number generator; there are cuda and cpu", name);
+}
+
+std::unique_ptr<NoiseSource> make_noise_source(NoiseKind kind, uint64_t seed, NoisePrecision precision) {
+  if (kind == NoiseKind::cuda) return std::make_unique<TorchCudaNoise>(seed, precision);
+  return std::make_unique<TorchCpuNoise>(seed, precision);
+}
+
+}  // namespace dreamlab
