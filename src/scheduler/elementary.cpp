@@ -1,7 +1,8 @@
 #include "scheduler/elementary.h"
 
+#include <array>
 #include <bit>
-#include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #ifdef __clang__
@@ -21,6 +22,37 @@ constexpr double kHalfPiLow = 0x1.0b4611a626331p-34;
 constexpr int kMantissaBits = 52;
 constexpr int kExponentBias = 1023;
 
+// Factors of the series 2 atanh(s) / (2 s) - 1, of sin(x) / x and of cos(x), by powers of the square: 1/3, 1/5, ... and
+// +-1/n!. The first term left out is below 1e-17 on the ranges used.
+constexpr int kTerms = 11;
+using Series = std::array<double, kTerms>;
+
+constexpr Series log_series() {
+  Series series{};
+  for (int i = 0; i < kTerms; ++i) series[static_cast<size_t>(i)] = 1.0 / (2 * i + 3);
+  return series;
+}
+
+constexpr Series factorial_series(int first) {
+  Series series{};
+  double term = 1.0;
+  for (int i = 0; i < kTerms; ++i) {
+    series[static_cast<size_t>(i)] = term;
+    term /= -static_cast<double>((2 * i + first) * (2 * i + first + 1));
+  }
+  return series;
+}
+
+constexpr Series kLog = log_series();
+constexpr Series kSine = factorial_series(2);
+constexpr Series kCosine = factorial_series(1);
+
+double sum(const Series& series, double square) {
+  double value = series[kTerms - 1];
+  for (int i = kTerms - 2; i >= 0; --i) value = value * square + series[static_cast<size_t>(i)];
+  return value;
+}
+
 }  // namespace
 
 double portable_log(double x) {
@@ -33,34 +65,24 @@ double portable_log(double x) {
     mantissa *= 0.5;
     ++exponent;
   }
-  // log m = 2 atanh(s) with |s| <= 0.172: the series below ends where its next term is under 1e-17 of the sum.
+  // log m = 2 atanh(s) with |s| <= 0.172
   const double s = (mantissa - 1.0) / (mantissa + 1.0);
   const double square = s * s;
-  double series = 0.0;
-  for (int power = 23; power >= 3; power -= 2) series = (series + 1.0 / power) * square;
-  return exponent * kLn2 + (2.0 * s + 2.0 * s * series);
+  return exponent * kLn2 + (2.0 * s + 2.0 * s * (square * sum(kLog, square)));
 }
 
 SineCosine portable_sincos(double angle) {
-  const int quadrant = static_cast<int>(std::lround(angle * kTwoOverPi));
+  const int octant = static_cast<int>(angle * (2.0 * kTwoOverPi));
+  const int quadrant = (octant + 1) / 2;
   const double rest = (angle - quadrant * kHalfPiHigh) - quadrant * kHalfPiLow;  // in [-pi/4, pi/4]
   const double square = rest * rest;
-  // Taylor series, innermost term first.
-  double sine = 1.0;
-  for (int n = 18; n >= 2; n -= 2) sine = 1.0 - sine * square / (n * (n + 1));
-  sine *= rest;
-  double cosine = 1.0;
-  for (int n = 17; n >= 1; n -= 2) cosine = 1.0 - cosine * square / (n * (n + 1));
-  switch (quadrant & 3) {
-    case 0:
-      return {sine, cosine};
-    case 1:
-      return {cosine, -sine};
-    case 2:
-      return {-sine, -cosine};
-    default:
-      return {-cosine, sine};
-  }
+  const double sine = rest * sum(kSine, square);
+  const double cosine = sum(kCosine, square);
+  // Every quarter turn makes the sine a cosine and the cosine minus a sine.
+  const bool odd = (quadrant & 1) != 0;
+  const double sine_sign = (quadrant & 2) != 0 ? -1.0 : 1.0;
+  const double cosine_sign = ((quadrant + 1) & 2) != 0 ? -1.0 : 1.0;
+  return {sine_sign * (odd ? cosine : sine), cosine_sign * (odd ? sine : cosine)};
 }
 
 }  // namespace dreamlab

@@ -32,6 +32,15 @@ void transform_group(float* group) {
   }
 }
 
+void transform_group(double* group) {
+  for (size_t j = 0; j < kHalfGroup; ++j) {
+    const double radius = std::sqrt(-2.0 * portable_log(1.0 - group[j]));
+    const SineCosine direction = portable_sincos(2.0 * std::numbers::pi * group[j + kHalfGroup]);
+    group[j] = radius * direction.cosine;
+    group[j + kHalfGroup] = radius * direction.sine;
+  }
+}
+
 // The same where every intermediate result is a half.
 void transform_group_in_halves(float* group) {
   for (size_t j = 0; j < kHalfGroup; ++j) {
@@ -61,17 +70,17 @@ double TorchCpuNoise::uniform_double() {
   return std::ldexp(static_cast<double>(bits), -kDoubleDigits);
 }
 
-float TorchCpuNoise::one_normal() {
+double TorchCpuNoise::one_normal() {
   if (waiting_) {
     const double value = *waiting_;
     waiting_.reset();
-    return static_cast<float>(value);
+    return value;
   }
   const double angle = 2.0 * std::numbers::pi * uniform_double();
   const double radius = std::sqrt(-2.0 * portable_log(1.0 - uniform_double()));
   const SineCosine direction = portable_sincos(angle);
   waiting_ = radius * direction.sine;
-  return static_cast<float>(radius * direction.cosine);
+  return radius * direction.cosine;
 }
 
 void TorchCpuNoise::fill_groups(std::span<float> out) {
@@ -88,7 +97,7 @@ void TorchCpuNoise::fill_groups(std::span<float> out) {
 void TorchCpuNoise::normals(std::span<float> out) {
   if (out.size() >= kGroup) return fill_groups(out);
   for (float& value : out) {
-    value = one_normal();
+    value = static_cast<float>(one_normal());
     if (precision_ == NoisePrecision::f16) value = rounded_to_half(value);
   }
 }

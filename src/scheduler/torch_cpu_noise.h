@@ -15,10 +15,16 @@ class TorchCpuNoise : public NoiseSource {
  public:
   TorchCpuNoise(uint64_t seed, NoisePrecision precision);
   void normals(std::span<float> out) override;
+  // torch.randn in f64.
+  void normals(std::span<double> out);
+  // torch.rand: uniform in [0, 1).
+  void uniforms(std::span<float> out);
+  // torch.randint(0, 2^31)
+  int64_t integer31();
 
  private:
   void fill_groups(std::span<float> out);
-  float one_normal();
+  double one_normal();
   float uniform_float();
   double uniform_double();
 

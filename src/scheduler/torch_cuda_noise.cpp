@@ -36,14 +36,10 @@ Pair box_muller(uint32_t radius_word, uint32_t angle_word) {
   return {radius * static_cast<float>(direction.sine), radius * static_cast<float>(direction.cosine)};
 }
 
-std::array<float, kNormalsPerCall> four_normals(uint64_t seed, uint64_t thread, uint64_t position) {
+std::array<uint32_t, 4> words_of(uint64_t seed, uint64_t thread, uint64_t position) {
   const auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
   const auto high = [](uint64_t value) { return static_cast<uint32_t>(value >> 32); };
-  const std::array<uint32_t, 4> words =
-      philox_4x32_10({low(position), high(position), low(thread), high(thread)}, {low(seed), high(seed)});
-  const Pair front = box_muller(words[0], words[1]);
-  const Pair back = box_muller(words[2], words[3]);
-  return {front.first, front.second, back.first, back.second};
+  return philox_4x32_10({low(position), high(position), low(thread), high(thread)}, {low(seed), high(seed)});
 }
 
 }  // namespace
@@ -69,10 +65,14 @@ void TorchCudaNoise::normals(std::span<float> out) {
   for (uint64_t call = 0; call < calls; ++call) {
     const uint64_t first = call * threads * kNormalsPerCall;
     for (uint64_t thread = 0; thread < std::min(threads, count - first); ++thread) {
-      const std::array<float, kNormalsPerCall> values = four_normals(seed_, thread, position_ + call);
-      for (uint64_t i = 0; i < kNormalsPerCall; ++i) {
-        const uint64_t index = first + thread + i * threads;
-        if (index < count) out[index] = values[i];
+      const std::array<uint32_t, 4> words = words_of(seed_, thread, position_ + call);
+      // Most draws need one of a thread's four normals.
+      for (size_t pair = 0; pair < 2; ++pair) {
+        const uint64_t index = first + thread + 2 * pair * threads;
+        if (index >= count) break;
+        const Pair normals = box_muller(words[2 * pair], words[2 * pair + 1]);
+        out[index] = normals.first;
+        if (index + threads < count) out[index + threads] = normals.second;
       }
     }
   }
