@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "base/error.h"
-
 namespace dreamlab {
 namespace {
 
@@ -38,6 +36,28 @@ constexpr std::array<Signature, 20> kSignatures{{
     {FileKind::embedding, {"string_to_param", ""}},
 }};
 
+struct KindRow {
+  FileKind kind;
+  std::string_view id, name;
+};
+
+constexpr std::array<KindRow, 10> kKinds{{
+    {FileKind::checkpoint, "checkpoint", "Stable Diffusion checkpoint"},
+    {FileKind::unet, "unet", "UNet"},
+    {FileKind::lora, "lora", "LoRA"},
+    {FileKind::upscaler, "upscaler", "upscaler (RRDBNet)"},
+    {FileKind::vae, "vae", "VAE (AutoencoderKL)"},
+    {FileKind::controlnet, "controlnet", "ControlNet"},
+    {FileKind::taesd, "taesd", "TAESD (AutoencoderTiny)"},
+    {FileKind::text_encoder, "text_encoder", "text encoder"},
+    {FileKind::embedding, "embedding", "text embedding (textual inversion)"},
+    {FileKind::unknown, "unknown", "unknown"},
+}};
+
+const KindRow& row_of(FileKind kind) {
+  return kKinds[static_cast<size_t>(kind)];
+}
+
 bool has_lora_names(const TensorFile& file) {
   constexpr std::array<std::string_view, 8> kMarks{"lora_down",      "lora_A.", "lora.down.", "lora_linear_layer.",
                                                    "lora.up.weight", "hada_w1", "lokr_w1",    "lora_A.weight"};
@@ -50,29 +70,10 @@ bool has_lora_names(const TensorFile& file) {
 }  // namespace
 
 std::string_view name_of(FileKind kind) {
-  switch (kind) {
-    case FileKind::checkpoint:
-      return "Stable Diffusion checkpoint";
-    case FileKind::unet:
-      return "UNet";
-    case FileKind::lora:
-      return "LoRA";
-    case FileKind::upscaler:
-      return "upscaler (RRDBNet)";
-    case FileKind::vae:
-      return "VAE (AutoencoderKL)";
-    case FileKind::controlnet:
-      return "ControlNet";
-    case FileKind::taesd:
-      return "TAESD (AutoencoderTiny)";
-    case FileKind::text_encoder:
-      return "text encoder";
-    case FileKind::embedding:
-      return "text embedding (textual inversion)";
-    case FileKind::unknown:
-      return "unknown";
-  }
-  fail(ErrorKind::internal, "a kind of file without a name");
+  return row_of(kind).name;
+}
+std::string_view id_of(FileKind kind) {
+  return row_of(kind).id;
 }
 
 FileKind kind_of(const TensorFile& file) {

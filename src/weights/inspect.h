@@ -15,6 +15,8 @@ namespace dreamlab {
 enum class FileKind { checkpoint, unet, lora, upscaler, vae, controlnet, taesd, text_encoder, embedding, unknown };
 // "Stable Diffusion checkpoint", "UNet", "LoRA", "upscaler (RRDBNet)", "VAE (AutoencoderKL)", "ControlNet", ...
 std::string_view name_of(FileKind kind);
+// The same for programs: "checkpoint", "unet", "lora", ...
+std::string_view id_of(FileKind kind);
 
 struct PartReport {
   std::string name;        // "UNet", "VAE", "text encoder 1", "LoRA"
