@@ -16,7 +16,7 @@ struct Context {
   const LoraSet* loras = nullptr;       // low-rank adapters in effect
   const CancelToken* cancel = nullptr;  // checked between blocks
   // Sees intermediate results under their module path ("down_blocks.0"); for verification.
-  std::function<void(std::string_view path, const Tensor&)> tap;
+  std::function<void(std::string_view path, const Tensor&)> tap = {};
 
   void check_cancelled() const {
     if (cancel != nullptr) cancel->throw_if_cancelled();
