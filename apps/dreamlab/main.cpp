@@ -35,6 +35,7 @@ int run(int argc, char** argv) {
       "\n"
       "`dreamlab COMMAND --help` lists the flags of a command.");
   add_generate_command(app);
+  add_bench_command(app);
 
   try {
     app.parse(argc, argv);
