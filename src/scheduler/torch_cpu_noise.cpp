@@ -22,7 +22,7 @@ float rounded_to_half(float value) {
 
 // The 16 uniform numbers of one group become normal ones: element j and element j + 8 are the radius and the angle of a
 // pair.
-void transform_group(float* group) {
+void transform_group_f32(float* group) {
   for (size_t j = 0; j < kHalfGroup; ++j) {
     const float radius = std::sqrt(-2.0f * static_cast<float>(portable_log(1.0f - group[j])));
     const float angle = kTwoPi * group[j + kHalfGroup];
@@ -32,7 +32,7 @@ void transform_group(float* group) {
   }
 }
 
-void transform_group(double* group) {
+void transform_group_f64(double* group) {
   for (size_t j = 0; j < kHalfGroup; ++j) {
     const double radius = std::sqrt(-2.0 * portable_log(1.0 - group[j]));
     const SineCosine direction = portable_sincos(2.0 * std::numbers::pi * group[j + kHalfGroup]);
@@ -83,23 +83,40 @@ double TorchCpuNoise::one_normal() {
   return radius * direction.cosine;
 }
 
-void TorchCpuNoise::fill_groups(std::span<float> out) {
-  const auto transform = precision_ == NoisePrecision::f16 ? transform_group_in_halves : transform_group;
-  for (float& value : out) value = uniform_float();
+template <typename Number>
+void TorchCpuNoise::fill_groups(std::span<Number> out, Number (TorchCpuNoise::*uniform)(), void (*transform)(Number*)) {
+  for (Number& value : out) value = (this->*uniform)();
   for (size_t begin = 0; begin + kGroup <= out.size(); begin += kGroup) transform(out.data() + begin);
   if (out.size() % kGroup == 0) return;
   // A rest that fills no group: the last 16 elements are drawn once more.
-  const std::span<float> tail = out.last(kGroup);
-  for (float& value : tail) value = uniform_float();
+  const std::span<Number> tail = out.last(kGroup);
+  for (Number& value : tail) value = (this->*uniform)();
   transform(tail.data());
 }
 
 void TorchCpuNoise::normals(std::span<float> out) {
-  if (out.size() >= kGroup) return fill_groups(out);
+  const bool halves = precision_ == NoisePrecision::f16;
+  if (out.size() >= kGroup) {
+    return fill_groups<float>(out, &TorchCpuNoise::uniform_float,
+                              halves ? transform_group_in_halves : transform_group_f32);
+  }
   for (float& value : out) {
     value = static_cast<float>(one_normal());
-    if (precision_ == NoisePrecision::f16) value = rounded_to_half(value);
+    if (halves) value = rounded_to_half(value);
   }
+}
+
+void TorchCpuNoise::normals(std::span<double> out) {
+  if (out.size() >= kGroup) return fill_groups<double>(out, &TorchCpuNoise::uniform_double, transform_group_f64);
+  for (double& value : out) value = one_normal();
+}
+
+void TorchCpuNoise::uniforms(std::span<float> out) {
+  for (float& value : out) value = uniform_float();
+}
+
+int64_t TorchCpuNoise::integer31() {
+  return static_cast<int64_t>(engine_() & 0x7fffffffu);
 }
 
 }  // namespace dreamlab

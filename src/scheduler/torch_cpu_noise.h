@@ -23,7 +23,8 @@ class TorchCpuNoise : public NoiseSource {
   int64_t integer31();
 
  private:
-  void fill_groups(std::span<float> out);
+  template <typename Number>
+  void fill_groups(std::span<Number> out, Number (TorchCpuNoise::*uniform)(), void (*transform)(Number*));
   double one_normal();
   float uniform_float();
   double uniform_double();
