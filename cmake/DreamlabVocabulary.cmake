@@ -4,7 +4,7 @@ find_program(DREAMLAB_NPM npm)
 find_program(DREAMLAB_NODE NAMES node nodejs)
 mark_as_advanced(DREAMLAB_NPM DREAMLAB_NODE)
 if(NOT DREAMLAB_NPM OR NOT DREAMLAB_NODE)
-  message(FATAL_ERROR "The CLIP vocabulary is brought by npm, which is missing: apt-get install npm")
+  message(FATAL_ERROR " The CLIP vocabulary is brought by npm, and npm or node is missing: apt-get install npm")
 endif()
 
 function(dreamlab_vocabulary target)

