@@ -35,6 +35,8 @@ int run(int argc, char** argv) {
       "\n"
       "`dreamlab COMMAND --help` lists the flags of a command.");
   add_generate_command(app);
+  add_inspect_command(app);
+  add_verify_command(app);
   add_bench_command(app);
 
   try {
