@@ -168,8 +168,8 @@ void read_transformer_layers(const Fields& fields, UNetConfig& config) {
          levels);
   if (attention && up && !std::equal(attention->begin(), attention->end(), up->rbegin(), up->rend()))
     fail(ErrorKind::unsupported, "{}: up_block_types do not mirror down_block_types", fields.part());
+  config.transformer_layers.resize(levels, 0);
   if (!attention) {
-    config.transformer_layers.resize(levels, 0);
     attention.emplace();
     for (const int64_t layers : config.transformer_layers) attention->push_back(layers > 0);
   }

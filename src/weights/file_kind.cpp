@@ -1,5 +1,7 @@
 #include "weights/file_kind.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -38,20 +40,20 @@ constexpr std::array<Signature, 20> kSignatures{{
 
 struct KindRow {
   FileKind kind;
-  std::string_view id, name;
+  std::string_view id, article, name;
 };
 
 constexpr std::array<KindRow, 10> kKinds{{
-    {FileKind::checkpoint, "checkpoint", "Stable Diffusion checkpoint"},
-    {FileKind::unet, "unet", "UNet"},
-    {FileKind::lora, "lora", "LoRA"},
-    {FileKind::upscaler, "upscaler", "upscaler (RRDBNet)"},
-    {FileKind::vae, "vae", "VAE (AutoencoderKL)"},
-    {FileKind::controlnet, "controlnet", "ControlNet"},
-    {FileKind::taesd, "taesd", "TAESD (AutoencoderTiny)"},
-    {FileKind::text_encoder, "text_encoder", "text encoder"},
-    {FileKind::embedding, "embedding", "text embedding (textual inversion)"},
-    {FileKind::unknown, "unknown", "unknown"},
+    {FileKind::checkpoint, "checkpoint", "a", "Stable Diffusion checkpoint"},
+    {FileKind::unet, "unet", "a", "UNet"},
+    {FileKind::lora, "lora", "a", "LoRA"},
+    {FileKind::upscaler, "upscaler", "an", "upscaler (RRDBNet)"},
+    {FileKind::vae, "vae", "a", "VAE (AutoencoderKL)"},
+    {FileKind::controlnet, "controlnet", "a", "ControlNet"},
+    {FileKind::taesd, "taesd", "a", "TAESD (AutoencoderTiny)"},
+    {FileKind::text_encoder, "text_encoder", "a", "text encoder"},
+    {FileKind::embedding, "embedding", "a", "text embedding (textual inversion)"},
+    {FileKind::unknown, "unknown", "", "unknown"},
 }};
 
 const KindRow& row_of(FileKind kind) {
@@ -71,6 +73,10 @@ bool has_lora_names(const TensorFile& file) {
 
 std::string_view name_of(FileKind kind) {
   return row_of(kind).name;
+}
+std::string described(FileKind kind) {
+  if (kind == FileKind::unknown) return "of no network known here";
+  return fmt::format("{} {}", row_of(kind).article, row_of(kind).name);
 }
 std::string_view id_of(FileKind kind) {
   return row_of(kind).id;

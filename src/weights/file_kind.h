@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "weights/inspect.h"
 #include "weights/tensor_file.h"
 
@@ -7,5 +9,7 @@ namespace dreamlab {
 
 // What a file is, by the names of its tensors.
 FileKind kind_of(const TensorFile& file);
+// For messages: "a LoRA", "an upscaler (RRDBNet)", "of no network known here".
+std::string described(FileKind kind);
 
 }  // namespace dreamlab

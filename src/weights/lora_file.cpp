@@ -247,8 +247,7 @@ LoraFile LoraFile::open(const std::filesystem::path& path, const ModelConfig* ta
   const std::shared_ptr<const TensorFile> file = open_tensor_file(path);
   const FileKind kind = kind_of(*file);
   if (kind != FileKind::lora)
-    fail(ErrorKind::invalid_file, "{}: is {}; a LoRA is expected", path.string(),
-         kind == FileKind::unknown ? "of no kind known here" : fmt::format("a {}", name_of(kind)));
+    fail(ErrorKind::invalid_file, "{}: is {}; a LoRA is expected", path.string(), described(kind));
 
   LoraFile lora;
   lora.path_ = path;

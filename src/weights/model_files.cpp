@@ -272,9 +272,8 @@ ModelFiles open_single_file(const fs::path& path) {
   const std::shared_ptr<const TensorFile> file = open_tensor_file(path);
   const FileKind kind = kind_of(*file);
   if (kind != FileKind::checkpoint && kind != FileKind::unet)
-    fail(ErrorKind::invalid_file, "{}: {}; a Stable Diffusion checkpoint is expected", path.string(),
-         kind == FileKind::unknown ? fmt::format("its {} tensors are of no network known here", file->tensors().size())
-                                   : fmt::format("is a {}", name_of(kind)));
+    fail(ErrorKind::invalid_file, "{}: is {}; a Stable Diffusion checkpoint is expected", path.string(),
+         described(kind));
   Loose found = gather_single_file(*file);
   if (!found.unet) fail(ErrorKind::invalid_file, "{}: has no UNet", path.string());
 

@@ -35,8 +35,8 @@ Opened open_network(const fs::path& path, FileKind kind) {
   opened.file = open_tensor_file(directory ? find_weight_file(path, "diffusion_pytorch_model") : path);
   const FileKind found = kind_of(*opened.file);
   if (found != kind && !(kind == FileKind::vae && found == FileKind::checkpoint))
-    fail(ErrorKind::invalid_file, "{}: is {}; {} is expected", opened.file->path().string(),
-         found == FileKind::unknown ? "of no network known here" : fmt::format("a {}", name_of(found)), name_of(kind));
+    fail(ErrorKind::invalid_file, "{}: is {}; {} is expected", opened.file->path().string(), described(found),
+         described(kind));
   fs::path sidecar = path;
   sidecar.replace_extension(".config.json");
   const fs::path beside = (directory ? path : path.parent_path()) / "config.json";

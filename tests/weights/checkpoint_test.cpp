@@ -1,11 +1,16 @@
 #include "weights/checkpoint.h"
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 
+#include "file_writers.h"
 #include "golden_dir.h"
+#include "tensor_writer.h"
 #include "weights/expected_tensors.h"
+#include "weights/tensor_file.h"
 
 namespace dreamlab {
 namespace {
@@ -56,6 +61,255 @@ TEST(Checkpoint, GivesTheSameSdxlFromASingleFileAndADirectory) {
   const auto file = open_model("tiny-sdxl.safetensors"), directory = open_model("tiny-sdxl");
   expect_same_model(*file, *directory);
   EXPECT_EQ(file->config().family, Family::sdxl);
+}
+
+TEST(Checkpoint, ReadsSd2WithItsOpenClipTower) {
+  const auto model = open_model("tiny-sd2.safetensors");
+  EXPECT_EQ(model->config().family, Family::sd2);
+  EXPECT_EQ(model->config().schedule.prediction_type, PredictionType::v_prediction);
+  ASSERT_EQ(model->config().text_encoders.size(), 1u);
+  const TextEncoderConfig& text = model->config().text_encoders[0];
+  EXPECT_EQ(text.layers, 3) << "the fourth block is stored but not used";
+  EXPECT_EQ(text.pad_id, 0);
+  EXPECT_EQ(text.projection_dim, 0);
+  for (const ExpectedTensor& tensor : expected_tensors(text))
+    EXPECT_NO_THROW(model->text_encoder(0).get(tensor.name, tensor.shape));
+  EXPECT_TRUE(model->unknown_tensors().empty()) << model->unknown_tensors()[0];
+}
+
+TEST(Checkpoint, SplitsOpenClipsFusedProjectionsInOrder) {
+  const auto model = open_model("tiny-sd2.safetensors");
+  const auto file = open_tensor_file(golden_dir() / "models" / "tiny-sd2.safetensors");
+  const HostTensor* fused = file->find("cond_stage_model.model.transformer.resblocks.1.attn.in_proj_weight");
+  ASSERT_NE(fused, nullptr);
+  int64_t row = 0;
+  for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+    const HostTensor part =
+        model->text_encoder(0).get(fmt::format("text_model.encoder.layers.1.self_attn.{}.weight", name), {48, 48});
+    EXPECT_EQ(std::memcmp(part.data, fused->rows(row, row + 48).data, part.bytes()), 0) << name;
+    row += 48;
+  }
+}
+
+TEST(Checkpoint, ReadsTheRefiner) {
+  const auto model = open_model("tiny-refiner.safetensors");
+  const ModelConfig& config = model->config();
+  EXPECT_EQ(config.family, Family::sdxl_refiner);
+  EXPECT_TRUE(config.requires_aesthetics_score);
+  EXPECT_FALSE(config.force_zeros_for_empty_prompt);
+  EXPECT_EQ(config.unet.transformer_layers, (std::vector<int64_t>{0, 4, 4, 0}));
+  EXPECT_EQ(config.unet.addition_time_embed_dim, 32);
+  ASSERT_EQ(config.text_encoders.size(), 1u);
+  EXPECT_EQ(config.text_encoders[0].projection_dim, 48);
+  for (const ExpectedTensor& tensor : expected_tensors(config.unet))
+    EXPECT_NO_THROW(model->unet().get(tensor.name, tensor.shape));
+  for (const ExpectedTensor& tensor : expected_tensors(config.text_encoders[0]))
+    EXPECT_NO_THROW(model->text_encoder(0).get(tensor.name, tensor.shape));
+  EXPECT_TRUE(model->unknown_tensors().empty()) << model->unknown_tensors()[0];
+}
+
+TEST(Checkpoint, OpensAUNetWithoutTheRest) {
+  const auto model = open_model("tiny-sd15-inpaint");
+  EXPECT_TRUE(model->config().is_inpainting());
+  EXPECT_TRUE(model->has_unet());
+  EXPECT_FALSE(model->has_vae());
+  EXPECT_FALSE(model->has_text_encoder(0));
+  EXPECT_NO_THROW(model->unet().get("conv_in.weight", {32, 9, 3, 3}));
+  expect_error(ErrorKind::unavailable, "this model has no vae directory", [&] { model->vae(); });
+  expect_error(ErrorKind::unavailable, "this model has no text encoder 1", [&] { model->text_encoder(0); });
+}
+
+TEST(Checkpoint, OpensTheDirectoryOfAUNetItself) {
+  EXPECT_EQ(open_model("tiny-sd15-inpaint/unet")->config().unet.in_channels, 9);
+}
+
+TEST(Checkpoint, OpensAUNetFileInDiffusersLayout) {
+  const auto model = open_model("tiny-sd15/unet/diffusion_pytorch_model.safetensors");
+  EXPECT_EQ(model->config().family, Family::sd1);
+  EXPECT_EQ(model->config().unet, open_model("tiny-sd15")->config().unet);
+  EXPECT_TRUE(model->unknown_tensors().empty());
+}
+
+TEST(Checkpoint, ReadsSizesFromShapesWhereThereIsNoSidecar) {
+  const TemporaryDirectory directory;
+  for (const char* name : {"tiny-sd15", "tiny-sdxl", "tiny-refiner"}) {
+    SCOPED_TRACE(name);
+    const auto golden = golden_dir() / "models" / (std::string(name) + ".safetensors");
+    const auto bare = directory.path() / "bare.safetensors";
+    std::filesystem::remove(bare);
+    std::filesystem::create_symlink(std::filesystem::absolute(golden), bare);
+    const ModelConfig found = Checkpoint::open(bare)->config(), told = Checkpoint::open(golden)->config();
+    EXPECT_EQ(found.family, told.family);
+    UNetConfig unet = found.unet;
+    unet.heads = told.unet.heads;  // the only thing about these UNets that shapes do not tell
+    EXPECT_EQ(unet, told.unet);
+    EXPECT_EQ(found.vae, told.vae);
+    ASSERT_EQ(found.text_encoders.size(), told.text_encoders.size());
+    for (size_t i = 0; i < found.text_encoders.size(); ++i) {
+      TextEncoderConfig text = found.text_encoders[i];
+      text.heads = told.text_encoders[i].heads;
+      EXPECT_EQ(text, told.text_encoders[i]);
+    }
+  }
+}
+
+// A single file in the original layout with the published structure of a family, at a fraction of the width.
+std::string narrow_sd2(float bias_spread) {
+  const auto tiny = open_tensor_file(golden_dir() / "models" / "tiny-sd2.safetensors");
+  TensorWriter writer;
+  writer.add_renamed(*tiny, [](const std::string& name) {
+    return name == "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias" ? "" : name;
+  });
+  std::vector<float> bias(32);
+  for (size_t i = 0; i < bias.size(); ++i) bias[i] = i % 2 ? bias_spread : -bias_spread;
+  writer.add("model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias",
+             HostTensor::from_f32(bias, {32}));
+  return writer.file();
+}
+
+TEST(Checkpoint, TellsSd2sPredictionTypeBySpreadOfANorm) {
+  const TemporaryDirectory directory;
+  const ModelConfig base = Checkpoint::open(directory.write("base.safetensors", narrow_sd2(0.05f)))->config();
+  EXPECT_EQ(base.schedule.prediction_type, PredictionType::epsilon);
+  EXPECT_EQ(base.native_size, 512);
+  const ModelConfig v = Checkpoint::open(directory.write("v.safetensors", narrow_sd2(0.15f)))->config();
+  EXPECT_EQ(v.schedule.prediction_type, PredictionType::v_prediction);
+  EXPECT_EQ(v.native_size, 768);
+}
+
+TEST(Checkpoint, KnowsTheMarksOfVPredictionAndZeroTerminalSnr) {
+  const TemporaryDirectory directory;
+  TensorWriter writer;
+  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sdxl.safetensors"),
+                     [](const std::string& name) { return name; });
+  writer.add("v_pred", Shape{0});
+  writer.add("ztsnr", Shape{0});
+  const auto model = Checkpoint::open(directory.write("v.safetensors", writer.file()));
+  EXPECT_EQ(model->config().schedule.prediction_type, PredictionType::v_prediction);
+  EXPECT_TRUE(model->config().schedule.rescale_betas_zero_snr);
+  EXPECT_TRUE(model->unknown_tensors().empty());
+}
+
+TEST(Checkpoint, FindsTheGuidanceEmbeddingOfLcmModels) {
+  const TemporaryDirectory directory;
+  for (const char* name : {"time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"}) {
+    TensorWriter writer;
+    writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"),
+                       [](const std::string& stored) { return stored; });
+    writer.add(std::string("model.diffusion_model.") + name, Shape{32, 256});
+    const auto model = Checkpoint::open(directory.write("lcm.safetensors", writer.file()));
+    EXPECT_EQ(model->config().unet.time_cond_proj_dim, 256) << name;
+    EXPECT_NO_THROW(model->unet().get("time_embedding.cond_proj.weight", {32, 256})) << name;
+    EXPECT_TRUE(model->unknown_tensors().empty());
+  }
+}
+
+TEST(Checkpoint, ReadsTheOlderNamesOfTheVaesAttention) {
+  const TemporaryDirectory directory;
+  const auto golden = golden_dir() / "models" / "tiny-sd15";
+  for (const char* part : {"unet", "text_encoder"}) {
+    std::filesystem::create_directories(directory.path() / part);
+    for (const auto& entry : std::filesystem::directory_iterator(golden / part))
+      std::filesystem::create_symlink(std::filesystem::absolute(entry.path()),
+                                      directory.path() / part / entry.path().filename());
+  }
+  std::filesystem::create_directories(directory.path() / "vae");
+  std::filesystem::copy_file(golden / "vae/config.json", directory.path() / "vae/config.json");
+  TensorWriter writer;
+  writer.add_renamed(*open_tensor_file(golden / "vae/diffusion_pytorch_model.safetensors"), [](std::string name) {
+    const std::vector<std::pair<std::string, std::string>> old_names{
+        {"to_q", "query"}, {"to_k", "key"}, {"to_v", "value"}, {"to_out.0", "proj_attn"}};
+    for (const auto& [now, then] : old_names)
+      if (const size_t at = name.find(now); at != std::string::npos) name.replace(at, now.size(), then);
+    return name;
+  });
+  directory.write("vae/diffusion_pytorch_model.safetensors", writer.file());
+  const auto model = Checkpoint::open(directory.path()), reference = open_model("tiny-sd15");
+  expect_same(model->vae(), reference->vae(), expected_tensors(model->config().vae));
+}
+
+TEST(Checkpoint, PrefersTheFp16VariantOfADirectory) {
+  const TemporaryDirectory directory;
+  const auto golden = golden_dir() / "models/tiny-sd15-inpaint/unet";
+  directory.write("config.json", R"({"_class_name": "UNet2DConditionModel"})");
+  directory.write("diffusion_pytorch_model.safetensors", "damaged");
+  std::filesystem::create_symlink(std::filesystem::absolute(golden / "diffusion_pytorch_model.safetensors"),
+                                  directory.path() / "diffusion_pytorch_model.fp16.safetensors");
+  EXPECT_EQ(Checkpoint::open(directory.path())->config().unet.in_channels, 9);
+}
+
+TEST(Checkpoint, SaysWhatAFileIsInsteadOfACheckpoint) {
+  expect_error(ErrorKind::invalid_file,
+               "tiny-sd15-lora-peft.safetensors: is a LoRA; a Stable Diffusion checkpoint is expected",
+               [] { open_model("tiny-sd15-lora-peft.safetensors"); });
+  expect_error(ErrorKind::invalid_file, "is an upscaler (RRDBNet)", [] { open_model("tiny-esrgan.pth"); });
+  expect_error(ErrorKind::invalid_file, "neither unet/config.json nor", [] { open_model("tiny-taesd"); });
+  expect_error(ErrorKind::unavailable, "no such file or directory", [] { open_model("absent.safetensors"); });
+}
+
+TEST(Checkpoint, NamesAMissingTensorWithItsFile) {
+  const TemporaryDirectory directory;
+  TensorWriter writer;
+  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"), [](const std::string& name) {
+    return name == "model.diffusion_model.middle_block.0.in_layers.2.weight" ? "" : name;
+  });
+  const auto model = Checkpoint::open(directory.write("holey.safetensors", writer.file()));
+  expect_error(ErrorKind::invalid_file,
+               "holey.safetensors (UNet): tensor mid_block.resnets.0.conv1.weight of shape [64, 64, 3, 3] is missing",
+               [&] {
+                 model->unet().get("mid_block.resnets.0.conv1.weight", {64, 64, 3, 3});
+               });
+}
+
+TEST(Checkpoint, NamesATensorOfAWrongShapeOrDtype) {
+  const TemporaryDirectory directory;
+  TensorWriter writer;
+  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"), [](const std::string& name) {
+    return name.find("model.diffusion_model.out.2.") == 0 ? "" : name;
+  });
+  writer.add("model.diffusion_model.out.2.weight", Shape{4, 33, 3, 3});
+  writer.add("model.diffusion_model.out.2.bias", Shape{4}, DType::i64);
+  const auto model = Checkpoint::open(directory.write("odd.safetensors", writer.file()));
+  expect_error(
+      ErrorKind::invalid_file,
+      "model.diffusion_model.out.2.weight has shape [4, 33, 3, 3]; [4, 32, 3, 3] is expected for conv_out.weight", [&] {
+        model->unet().get("conv_out.weight", {4, 32, 3, 3});
+      });
+  expect_error(ErrorKind::invalid_file,
+               "model.diffusion_model.out.2.bias is of i64; a floating-point dtype is expected",
+               [&] { model->unet().get("conv_out.bias", {4}); });
+}
+
+TEST(Checkpoint, ListsTensorsThatBelongNowhere) {
+  const TemporaryDirectory directory;
+  TensorWriter writer;
+  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"),
+                     [](const std::string& name) { return name; });
+  writer.add("model.diffusion_model.input_blocks.1.7.weight", Shape{1});
+  writer.add("first_stage_model.decoder.extra.weight", Shape{1});
+  writer.add("something.else", Shape{1});
+  writer.add("model_ema.decay", Shape{1});
+  const auto model = Checkpoint::open(directory.write("more.safetensors", writer.file()));
+  EXPECT_THAT(model->unknown_tensors(),
+              testing::ElementsAre("first_stage_model.decoder.extra.weight",
+                                   "model.diffusion_model.input_blocks.1.7.weight", "something.else"));
+}
+
+TEST(Checkpoint, RefusesASidecarThatDoesNotFit) {
+  const TemporaryDirectory directory;
+  const auto golden = golden_dir() / "models" / "tiny-sd15.safetensors";
+  std::filesystem::create_symlink(std::filesystem::absolute(golden), directory.path() / "m.safetensors");
+  directory.write("m.config.json", R"({"unet": {"attention_head_dim": 7}})");
+  expect_error(ErrorKind::invalid_file, "m.config.json: unet: 32 channels do not divide into 7 heads",
+               [&] { Checkpoint::open(directory.path() / "m.safetensors"); });
+}
+
+TEST(Checkpoint, MakesRandomWeightsForEveryNetwork) {
+  const auto model = Checkpoint::random(published_config(Family::sdxl), 1, DType::bf16);
+  EXPECT_TRUE(model->has_unet() && model->has_vae() && model->has_text_encoder(1));
+  const HostTensor a = model->text_encoder(1).get("text_projection.weight", {1280, 1280});
+  EXPECT_EQ(a.dtype, DType::bf16);
+  EXPECT_FALSE(model->has_text_encoder(2));
 }
 
 }  // namespace
