@@ -23,8 +23,7 @@ int terminal_columns() {
 
 std::string bar_of(int done, int all, int width) {
   const int filled = all > 0 ? width * done / all : width;
-  return "[" + std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(width - filled), '.') +
-         "]";
+  return fmt::format("[{:#<{}}{:.<{}}]", "", filled, "", width - filled);
 }
 
 }  // namespace

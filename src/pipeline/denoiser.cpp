@@ -85,6 +85,13 @@ const Denoiser::Group& Denoiser::joined(std::span<DenoisingJob* const> jobs) {
   return group_;
 }
 
+void Denoiser::append_guidance(std::vector<float>& embeddings, double guidance_scale) const {
+  const int64_t width = unet_.config().time_cond_proj_dim;
+  if (width == 0) return;
+  const std::vector<float> embedding = guidance_scale_embedding(guidance_scale, width);
+  embeddings.insert(embeddings.end(), embedding.begin(), embedding.end());
+}
+
 void Denoiser::advance_group(std::span<DenoisingJob* const> jobs, const CancelToken* cancel) {
   const Group& group = joined(jobs);
   const Latents& shape = jobs[0]->latents();
@@ -98,11 +105,7 @@ void Denoiser::advance_group(std::span<DenoisingJob* const> jobs, const CancelTo
     const auto rows = static_cast<size_t>(job->rows());
     job->fill_input(std::span(sample).subspan(at * row, rows * row));
     input.timesteps.insert(input.timesteps.end(), rows, job->timestep());
-    const std::vector<float> guidance =
-        guidance_scale_embedding(job->inputs().guidance_scale, unet_.config().time_cond_proj_dim);
-    for (size_t r = 0; r < rows; ++r) {
-      input.guidance_embedding.insert(input.guidance_embedding.end(), guidance.begin(), guidance.end());
-    }
+    for (size_t r = 0; r < rows; ++r) append_guidance(input.guidance_embedding, job->inputs().guidance_scale);
     at += rows;
   }
   input.sample = device_.upload(sample, {group.text.images, shape.height, shape.width, channels});

@@ -31,6 +31,8 @@ class Denoiser {
   };
 
   void advance_group(std::span<DenoisingJob* const> jobs, const CancelToken* cancel);
+  // For UNets that take the guidance scale as an input; nothing for others.
+  void append_guidance(std::vector<float>& embeddings, double guidance_scale) const;
   const Group& joined(std::span<DenoisingJob* const> jobs);
 
   Device& device_;

@@ -107,7 +107,7 @@ TextConditioning TextConditioner::encode_windows(const Context& context, const T
     hidden = weighted(hidden, tokens[i]).reshape({1, windows * kWindowTokens, hidden.channels()});
     conditioning.states = i == 0 ? hidden : device_.concat_channels(conditioning.states, hidden);
     // The last encoder's, of the first window, which tells what the prompt begins with.
-    if (config_.is_sdxl()) conditioning.pooled = states.text_embeds.images(0, 1);
+    if (config_.is_sdxl() && i + 1 == encoders_.size()) conditioning.pooled = states.text_embeds.images(0, 1);
   }
   return conditioning;
 }
