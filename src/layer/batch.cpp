@@ -11,6 +11,11 @@ Tensor join_images(Device& device, std::span<const Tensor> parts) {
   Shape shape = parts[0].shape();
   Tensor joined = parts[0].reshape({1, parts[0].elements()});
   for (size_t i = 1; i < parts.size(); ++i) {
+    Shape same = parts[i].shape();
+    same.set(0, parts[0].dim(0));
+    if (same != parts[0].shape())
+      fail(ErrorKind::internal, "images of {} and {} in one batch", parts[0].shape().to_string(),
+           parts[i].shape().to_string());
     joined = device.concat_channels(joined, parts[i].reshape({1, parts[i].elements()}));
     shape.set(0, shape[0] + parts[i].dim(0));
   }

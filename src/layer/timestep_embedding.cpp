@@ -7,12 +7,24 @@ namespace {
 
 constexpr double kLongestPeriod = 10000.0;
 
-// f32 where PyTorch has f32: the product of value and frequency decides the phase of large values.
-std::vector<float> frequencies(int64_t count, double denominator) {
-  std::vector<float> out;
-  for (int64_t i = 0; i < count; ++i)
-    out.push_back(std::exp(static_cast<float>(-std::log(kLongestPeriod)) * static_cast<float>(i) /
-                           static_cast<float>(denominator)));
+// Sines and cosines are of large angles: everything up to them is in f32 and in diffusers' order, since the rounding of
+// a frequency shows in the phase.
+
+// One row of sines and cosines per value.
+std::vector<float> waves(std::span<const float> values, std::span<const float> frequencies, int64_t dim,
+                         bool cosines_first) {
+  const auto half = static_cast<int64_t>(frequencies.size());
+  std::vector<float> out(values.size() * static_cast<size_t>(dim));
+  for (size_t row = 0; row < values.size(); ++row) {
+    float* first = out.data() + static_cast<int64_t>(row) * dim;
+    float* sines = cosines_first ? first + half : first;
+    float* cosines = cosines_first ? first : first + half;
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = values[row] * frequencies[static_cast<size_t>(i)];
+      sines[i] = std::sin(angle);
+      cosines[i] = std::cos(angle);
+    }
+  }
   return out;
 }
 
@@ -20,24 +32,20 @@ std::vector<float> frequencies(int64_t count, double denominator) {
 
 std::vector<float> sinusoidal_embedding(std::span<const float> values, int64_t dim, const SinusoidOptions& options) {
   const int64_t half = dim / 2;
-  const std::vector<float> rates = frequencies(half, static_cast<double>(half) - options.freq_shift);
-  std::vector<float> out(values.size() * static_cast<size_t>(dim));
-  for (size_t row = 0; row < values.size(); ++row) {
-    float* first = out.data() + static_cast<int64_t>(row) * dim;
-    float* sines = options.flip_sin_to_cos ? first + half : first;
-    float* cosines = options.flip_sin_to_cos ? first : first + half;
-    for (int64_t i = 0; i < half; ++i) {
-      sines[i] = std::sin(values[row] * rates[i]);
-      cosines[i] = std::cos(values[row] * rates[i]);
-    }
-  }
-  return out;
+  const auto divisor = static_cast<float>(static_cast<double>(half) - options.freq_shift);
+  std::vector<float> frequencies;
+  for (int64_t i = 0; i < half; ++i)
+    frequencies.push_back(std::exp(static_cast<float>(-std::log(kLongestPeriod)) * static_cast<float>(i) / divisor));
+  return waves(values, frequencies, dim, options.flip_sin_to_cos);
 }
 
 std::vector<float> guidance_scale_embedding(std::span<const float> w, int64_t dim) {
-  std::vector<float> scaled;
+  const int64_t half = dim / 2;
+  const float step = static_cast<float>(std::log(kLongestPeriod)) / static_cast<float>(half - 1);
+  std::vector<float> frequencies, scaled;
+  for (int64_t i = 0; i < half; ++i) frequencies.push_back(std::exp(static_cast<float>(i) * -step));
   for (const float value : w) scaled.push_back(1000.0f * value);
-  return sinusoidal_embedding(scaled, dim, {.flip_sin_to_cos = false, .freq_shift = 1});
+  return waves(scaled, frequencies, dim, false);
 }
 
 TimestepEmbedding::TimestepEmbedding(const LayerScope& scope, int64_t in, int64_t out, int64_t condition_channels)

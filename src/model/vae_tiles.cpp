@@ -71,8 +71,8 @@ std::vector<float> run_tiles(const Context& context, const Tensor& x, const Shap
   const auto step = static_cast<int64_t>(static_cast<double>(geometry.input_tile) * (1.0 - geometry.overlap));
   const auto extent = static_cast<int64_t>(static_cast<double>(geometry.output_tile) * geometry.overlap);
   const int64_t limit = geometry.output_tile - extent;
-  if (step < 1 || limit < 1)
-    fail(ErrorKind::invalid_argument, "tiles of {} with an overlap of {} leave nothing to advance by",
+  if (step < 1 || limit < 1 || step * geometry.output_tile != limit * geometry.input_tile)
+    fail(ErrorKind::invalid_argument, "tiles of {} cannot overlap by {}: the rest must be whole on both sides",
          geometry.input_tile, geometry.overlap);
 
   std::vector<HostImage> above, row;
