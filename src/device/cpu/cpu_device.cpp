@@ -301,19 +301,14 @@ class CpuDevice final : public Device {
       fail(ErrorKind::internal, "embed_tokens: {} ids for {} images and {} positions", ids.size(), images,
            positions.rows());
     Tensor out = empty(Shape{images, tokens, channels}, dtype_);
+    std::vector<float> token, position;
     for (int64_t i = 0; i < static_cast<int64_t>(ids.size()); ++i) {
       const int64_t id = ids[static_cast<size_t>(i)];
       if (id < 0 || id >= table.rows())
         fail(ErrorKind::internal, "embed_tokens: id {} in a table of {}", id, table.rows());
-      Elements row = elements(table).at(id * channels);
-      std::vector<float> widened;
-      if (table.dtype() == DType::f16) {
-        widened.resize(static_cast<size_t>(channels));
-        convert_elements(row.data, DType::f16, widened.data(), DType::f32, widened.size());
-        row = {widened.data(), DType::f32};
-      }
-      add_scaled(row, elements(positions).at(i % tokens * channels), 1.0f, mutable_elements(out).at(i * channels),
-                 channels);
+      add_scaled(widened(elements(table).at(id * channels), channels, token),
+                 widened(elements(positions).at(i % tokens * channels), channels, position), 1.0f,
+                 mutable_elements(out).at(i * channels), channels);
     }
     return out;
   }
@@ -323,6 +318,14 @@ class CpuDevice final : public Device {
   void reset_peak() override { pool_.reset_peak(); }
 
  private:
+  // f16 rows as f32, in `memory`: the element kernels read f32 and bf16. Others as they are.
+  static Elements widened(Elements row, int64_t count, std::vector<float>& memory) {
+    if (row.dtype != DType::f16) return row;
+    memory.resize(static_cast<size_t>(count));
+    convert_elements(row.data, DType::f16, memory.data(), DType::f32, memory.size());
+    return {memory.data(), DType::f32};
+  }
+
   // What one worker needs for its blocks, kept between calls.
   struct Worker {
     std::vector<std::byte> scratch;
