@@ -8,10 +8,12 @@ namespace dreamlab {
 
 // What kind of number a record holds; decides how far from it we may be. bounds.cpp gives each its reason.
 enum class BoundKind {
-  exact,        // ids, timesteps, seeds: every bit
-  random,       // random normals
-  random_f16,   // random normals drawn in f16
-  embedding,    // sinusoids of timesteps and guidance scales
+  exact,               // ids, masks, size conditions: every bit
+  random,              // random normals
+  random_f16,          // random normals drawn in f16
+  timestep,            // timesteps; some samplers interpolate them
+  embedding,           // sinusoids of timesteps
+  guidance_embedding,  // sinusoids of guidance scales
   schedule,     // noise schedules and sampler trajectories: f32 arithmetic on the host, whatever the device's dtype
   layer,        // one layer or block
   network,      // one pass through a whole network
