@@ -29,48 +29,21 @@ constexpr std::array<DTypeRow, 10> kDTypes{{
     {DType::boolean, "bool", 1, false},
 }};
 
-const DTypeRow& row(DType dtype) { return kDTypes[static_cast<size_t>(dtype)]; }
-
-template <typename T>
-float to_float(T value) {
-  return static_cast<float>(value);
-}
-
-template <typename T>
-T from_float(float value) {
-  if constexpr (std::is_arithmetic_v<T>)
-    return static_cast<T>(value);
-  else
-    return T::from_float(value);
-}
-
-template <typename From, typename To>
-void convert(const void* from, void* to, size_t count) {
-  const auto* source = static_cast<const From*>(from);
-  auto* target = static_cast<To*>(to);
-  if constexpr (std::is_same_v<From, To>) {
-    std::memcpy(target, source, count * sizeof(From));
-  } else {
-    for (size_t i = 0; i < count; ++i) target[i] = from_float<To>(to_float(source[i]));
-  }
-}
-
-template <typename From>
-void convert_from(const void* from, void* to, DType to_dtype, size_t count) {
-  switch (to_dtype) {
-    case DType::f32: return convert<From, float>(from, to, count);
-    case DType::f16: return convert<From, Float16>(from, to, count);
-    case DType::bf16: return convert<From, BFloat16>(from, to, count);
-    case DType::f64: return convert<From, double>(from, to, count);
-    default: fail(ErrorKind::internal, "cannot convert elements to {}", name_of(to_dtype));
-  }
+const DTypeRow& row(DType dtype) {
+  return kDTypes[static_cast<size_t>(dtype)];
 }
 
 }  // namespace
 
-size_t size_of(DType dtype) { return row(dtype).size; }
-std::string_view name_of(DType dtype) { return row(dtype).name; }
-bool is_floating_point(DType dtype) { return row(dtype).floating; }
+size_t size_of(DType dtype) {
+  return row(dtype).size;
+}
+std::string_view name_of(DType dtype) {
+  return row(dtype).name;
+}
+bool is_floating_point(DType dtype) {
+  return row(dtype).floating;
+}
 
 std::optional<DType> dtype_from_name(std::string_view name) {
   for (const DTypeRow& r : kDTypes)
@@ -106,16 +79,6 @@ Float16 Float16::from_float(float value) {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return {static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13))};
-}
-
-void convert_elements(const void* from, DType from_dtype, void* to, DType to_dtype, size_t count) {
-  switch (from_dtype) {
-    case DType::f32: return convert_from<float>(from, to, to_dtype, count);
-    case DType::f16: return convert_from<Float16>(from, to, to_dtype, count);
-    case DType::bf16: return convert_from<BFloat16>(from, to, to_dtype, count);
-    case DType::f64: return convert_from<double>(from, to, to_dtype, count);
-    default: fail(ErrorKind::internal, "cannot convert elements from {}", name_of(from_dtype));
-  }
 }
 
 }  // namespace dreamlab

@@ -7,7 +7,8 @@
 namespace dreamlab {
 
 Shape::Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size())) {
-  if (dims.size() > kMaxRank) fail(ErrorKind::unsupported, "a tensor of {} dimensions; {} are allowed", dims.size(), kMaxRank);
+  if (dims.size() > kMaxRank)
+    fail(ErrorKind::unsupported, "a tensor of {} dimensions; {} are allowed", dims.size(), kMaxRank);
   std::copy(dims.begin(), dims.end(), dims_.begin());
 }
 
@@ -17,8 +18,12 @@ int64_t Shape::elements() const noexcept {
   return product;
 }
 
-bool Shape::operator==(const Shape& other) const noexcept { return std::ranges::equal(dims(), other.dims()); }
+bool Shape::operator==(const Shape& other) const noexcept {
+  return std::ranges::equal(dims(), other.dims());
+}
 
-std::string Shape::to_string() const { return fmt::format("[{}]", fmt::join(dims(), ", ")); }
+std::string Shape::to_string() const {
+  return fmt::format("[{}]", fmt::join(dims(), ", "));
+}
 
 }  // namespace dreamlab

@@ -15,7 +15,8 @@ Tensor Tensor::images(int64_t begin, int64_t end) const {
     fail(ErrorKind::internal, "images {} to {} of {}", begin, end, shape_.to_string());
   Tensor out = *this;
   const int64_t rows_per_image = shape_[0] == 0 ? 0 : rows() / shape_[0];
-  out.data_ = static_cast<std::byte*>(data_) + static_cast<size_t>(begin * rows_per_image * row_stride_) * size_of(dtype_);
+  out.data_ =
+      static_cast<std::byte*>(data_) + static_cast<size_t>(begin * rows_per_image * row_stride_) * size_of(dtype_);
   out.shape_.set(0, end - begin);
   return out;
 }

@@ -8,13 +8,18 @@
 
 namespace dreamlab {
 
-// A tensor in a device's memory: dense, row-major, channels last ([N, H, W, C] or [N, T, C]). Copies share the memory, which
-// returns to the device's pool when the last of them goes. A column view (see columns()) is dense but for its row stride.
+// A tensor in a device's memory: dense, row-major, channels last ([N, H, W, C] or [N, T, C]). Copies share the memory,
+// which returns to the device's pool when the last of them goes. A column view (see columns()) is dense but for its row
+// stride.
 class Tensor {
  public:
   Tensor() = default;
   Tensor(std::shared_ptr<void> memory, void* data, Shape shape, DType dtype)
-      : memory_(std::move(memory)), data_(data), shape_(shape), dtype_(dtype), row_stride_(shape.rank() ? shape[-1] : 1) {}
+      : memory_(std::move(memory)),
+        data_(data),
+        shape_(shape),
+        dtype_(dtype),
+        row_stride_(shape.rank() ? shape[-1] : 1) {}
 
   bool defined() const noexcept { return data_ != nullptr; }
   const Shape& shape() const noexcept { return shape_; }
@@ -39,7 +44,8 @@ class Tensor {
   Tensor reshape(Shape shape) const;
   // Images [begin, end) of the batch, without a copy.
   Tensor images(int64_t begin, int64_t end) const;
-  // Channels [begin, end) of every row, without a copy. Only operations that say so accept such a view (attention does).
+  // Channels [begin, end) of every row, without a copy. Only operations that say so accept such a view (attention
+  // does).
   Tensor columns(int64_t begin, int64_t end) const;
 
  private:

@@ -53,9 +53,9 @@ struct PackedMatrix::Kernel {
 
 PackedMatrix::~PackedMatrix() = default;
 
-PackedMatrix::PackedMatrix(const HostTensor& weight, DType dtype, int64_t interleave, ThreadPool& threads,
-                           MemoryPool& pool)
-    : dtype_(dtype), k_(weight.shape[1]), columns_(weight.shape[0]) {
+PackedMatrix::PackedMatrix(int64_t columns, int64_t k, DType dtype, int64_t interleave, const RowWriter& write_row,
+                           ThreadPool& threads, WeightArena& arena)
+    : dtype_(dtype), k_(k), columns_(columns) {
   const int64_t bytes_per_column = k_ * static_cast<int64_t>(size_of(dtype));
   const int64_t fitting = std::max(kColumnMultiple * interleave, kChunkBytes / bytes_per_column);
   const int64_t wanted_chunks = (columns_ + fitting - 1) / fitting;
@@ -70,32 +70,23 @@ PackedMatrix::PackedMatrix(const HostTensor& weight, DType dtype, int64_t interl
       const memory::desc any({k_, n}, data_type(dtype_), memory::format_tag::any);
       layouts_.emplace(n, describe(dtype_, kRowBlock, k_, k_, any, n).weights_desc());
     }
-    std::vector<std::exception_ptr> errors(static_cast<size_t>(count));
-    threads.parallel_for(count, [&](int64_t chunk, int) {
+    // A chunk's rows in the target dtype, [n][k], on the way into oneDNN's layout; one buffer a worker.
+    std::vector<std::vector<std::byte>> buffers(static_cast<size_t>(threads.size()));
+    threads.parallel_for(count, [&](int64_t chunk, int worker) {
       keep_onednn_on_this_thread();
-      try {
-        const int64_t n = chunk_size(chunk), part = n / interleave, begin = chunk_begin(chunk) / interleave;
-        // The chunk's rows in the target dtype, [n][k], then into oneDNN's layout.
-        std::vector<std::byte> rows(static_cast<size_t>(n * bytes_per_column));
-        for (int64_t half = 0; half < interleave; ++half) {
-          const HostTensor source =
-              weight.rows(half * (columns_ / interleave) + begin, half * (columns_ / interleave) + begin + part);
-          convert_elements(source.data, source.dtype, rows.data() + half * part * bytes_per_column, dtype_,
-                           static_cast<size_t>(part * k_));
-        }
-        const memory::desc& layout = layouts_.at(n);
-        packed_[static_cast<size_t>(chunk)] = pool.allocate(layout.get_size());
-        memory from({{k_, n}, data_type(dtype_), memory::dims{1, k_}}, engine(), rows.data());
-        memory to(layout, engine(), packed_[static_cast<size_t>(chunk)].get());
-        dnnl::stream stream(engine());
-        dnnl::reorder(from, to).execute(stream, from, to);
-        stream.wait();
-      } catch (const dnnl::error&) {
-        errors[static_cast<size_t>(chunk)] = std::current_exception();
-      }
+      std::vector<std::byte>& rows = buffers[static_cast<size_t>(worker)];
+      rows.resize(static_cast<size_t>(chunk_columns_ * bytes_per_column));
+      const int64_t n = chunk_size(chunk), part = n / interleave, begin = chunk_begin(chunk) / interleave;
+      for (int64_t row = 0; row < n; ++row)
+        write_row(row / part * (columns_ / interleave) + begin + row % part, rows.data() + row * bytes_per_column);
+      const memory::desc& layout = layouts_.at(n);
+      packed_[static_cast<size_t>(chunk)] = arena.allocate(layout.get_size());
+      memory from({{k_, n}, data_type(dtype_), memory::dims{1, k_}}, engine(), rows.data());
+      memory to(layout, engine(), packed_[static_cast<size_t>(chunk)].get());
+      dnnl::stream stream(engine());
+      dnnl::reorder(from, to).execute(stream, from, to);
+      stream.wait();
     });
-    for (const std::exception_ptr& error : errors)
-      if (error) std::rethrow_exception(error);
   } catch (const dnnl::error& error) {
     report(error);
   }

@@ -4,6 +4,7 @@
 // of B, to f32. The blocks are cut by us, by shape alone, so that the result is the same for any number of threads.
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -12,8 +13,7 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernel_types.h"
-#include "device/cpu/memory_pool.h"
-#include "tensor/host_tensor.h"
+#include "device/cpu/weight_arena.h"
 
 namespace dreamlab::cpu {
 
@@ -23,9 +23,13 @@ class PackedMatrix {
   // Rows of A that are multiplied at once. A power of two that divides the usual token counts (64, 256, 1024, 4096).
   static constexpr int64_t kRowBlock = 128;
 
-  // weight: [columns, k]. dtype: f32 or bf16, of both operands. `interleave` = 2 packs row i of the upper half of the
-  // weight beside row i of the lower (for GEGLU): a chunk of c columns then holds c / 2 of each.
-  PackedMatrix(const HostTensor& weight, DType dtype, int64_t interleave, ThreadPool& threads, MemoryPool& pool);
+  // Writes row `row` of the matrix, k elements of the matrix' dtype, to `out`. Called from several threads.
+  using RowWriter = std::function<void(int64_t row, void* out)>;
+
+  // dtype: f32 or bf16, of both operands. `interleave` = 2 packs row i of the upper half of the matrix beside row i of
+  // the lower (for GEGLU): a chunk of c columns then holds c / 2 of each.
+  PackedMatrix(int64_t columns, int64_t k, DType dtype, int64_t interleave, const RowWriter& write_row,
+               ThreadPool& threads, WeightArena& arena);
   ~PackedMatrix();
 
   DType dtype() const { return dtype_; }

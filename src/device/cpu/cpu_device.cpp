@@ -21,8 +21,8 @@ namespace {
 using namespace cpu;
 
 struct CpuLinearWeights : LinearWeights {
-  CpuLinearWeights(const HostTensor& weight, DType dtype, int64_t interleave, ThreadPool& threads, MemoryPool& pool)
-      : matrix(weight, dtype, interleave, threads, pool) {}
+  template <typename... Args>
+  explicit CpuLinearWeights(Args&&... args) : matrix(std::forward<Args>(args)...) {}
   PackedMatrix matrix;
   std::vector<float> bias;  // empty: none
 };
@@ -129,21 +129,21 @@ class CpuDevice final : public Device {
     out->geometry = geometry;
     if (bias != nullptr) out->bias = bias->to_f32();
     const int64_t taps = geometry.kernel * geometry.kernel, in = out->in_channels, columns = out->out_channels;
-    const std::vector<float> values = weight.to_f32();
     if (geometry.kernel == 3 && geometry.stride == 1 && columns <= kWinogradOutputs) {
-      out->winograd = std::make_unique<WinogradFilters>(pack_winograd(values.data(), columns, in, dtype_, pool_));
+      out->winograd = std::make_unique<WinogradFilters>(pack_winograd(weight, dtype_, threads_, weights_));
       return out;
     }
-    // [out][in][taps] to [out][taps][in], the order in which pixels lie in memory.
-    std::vector<float> ordered(values.size());
-    threads_.parallel_for(columns, [&](int64_t o, int) {
-      for (int64_t c = 0; c < in; ++c)
-        for (int64_t tap = 0; tap < taps; ++tap)
-          ordered[static_cast<size_t>((o * taps + tap) * in + c)] =
-              values[static_cast<size_t>((o * in + c) * taps + tap)];
-    });
-    out->matrix = std::make_unique<PackedMatrix>(HostTensor::from_f32(std::move(ordered), Shape{columns, taps * in}),
-                                                 dtype_, 1, threads_, pool_);
+    // A row is [in][taps] in the file and [taps][in] here, the order in which pixels lie in memory.
+    const auto write_row = [&](int64_t row, void* to) {
+      std::vector<float> values(static_cast<size_t>(in * taps)), ordered(values.size());
+      const HostTensor source = weight.rows(row, row + 1);
+      convert_elements(source.data, source.dtype, values.data(), DType::f32, values.size());
+      for (int64_t tap = 0; tap < taps; ++tap)
+        for (int64_t c = 0; c < in; ++c)
+          ordered[static_cast<size_t>(tap * in + c)] = values[static_cast<size_t>(c * taps + tap)];
+      convert_elements(ordered.data(), DType::f32, to, dtype_, ordered.size());
+    };
+    out->matrix = std::make_unique<PackedMatrix>(columns, taps * in, dtype_, 1, write_row, threads_, weights_);
     return out;
   }
 
@@ -349,7 +349,13 @@ class CpuDevice final : public Device {
   }
 
   std::unique_ptr<LinearWeights> pack_matrix(const HostTensor& weight, const HostTensor* bias, int64_t interleave) {
-    auto out = std::make_unique<CpuLinearWeights>(weight, dtype_, interleave, threads_, pool_);
+    const int64_t k = weight.shape[1];
+    const auto write_row = [&](int64_t row, void* to) {
+      const HostTensor source = weight.rows(row, row + 1);
+      convert_elements(source.data, source.dtype, to, dtype_, static_cast<size_t>(k));
+    };
+    auto out =
+        std::make_unique<CpuLinearWeights>(weight.shape[0], k, dtype_, interleave, write_row, threads_, weights_);
     out->out_features = weight.shape[0];
     out->in_features = weight.shape[1];
     if (bias != nullptr) out->bias = bias->to_f32();
@@ -472,6 +478,7 @@ class CpuDevice final : public Device {
   void count_operations(int64_t operations) { operations_ += static_cast<uint64_t>(operations); }
 
   MemoryPool pool_;
+  WeightArena weights_;
   ThreadPool threads_;
   DType dtype_;
   std::vector<Worker> workers_;

@@ -21,6 +21,8 @@ size_t block_size(size_t bytes) {
   return std::max<size_t>((bytes + step - 1) / step * step, 512);
 }
 
+}  // namespace
+
 void* allocate_block(size_t size) {
   const bool large = size >= kHugePage;
   void* block =
@@ -31,8 +33,6 @@ void* allocate_block(size_t size) {
 #endif
   return block;
 }
-
-}  // namespace
 
 MemoryPool::State::~State() {
   for (auto& [size, blocks] : free)

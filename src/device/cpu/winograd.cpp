@@ -251,26 +251,24 @@ void winograd_convolution(const WinogradArgs& args, const WinogradFilters& filte
   HWY_DYNAMIC_DISPATCH(convolve)(args, filters, threads, pool);
 }
 
-WinogradFilters pack_winograd(const float* weight, int64_t out_channels, int64_t in_channels, DType dtype,
-                              MemoryPool& pool) {
+WinogradFilters pack_winograd(const HostTensor& weight, DType dtype, ThreadPool& threads, WeightArena& arena) {
+  const int64_t out_channels = weight.shape[0], in_channels = weight.shape[1], row = in_channels * 9;
   const int64_t panel = winograd_panel(), panels = (out_channels + panel - 1) / panel;
-  WinogradFilters filters{pool.allocate(static_cast<size_t>(panels * in_channels * 9 * panel) * size_of(dtype)), dtype,
+  WinogradFilters filters{arena.allocate(static_cast<size_t>(panels * row * panel) * size_of(dtype)), dtype,
                           in_channels, out_channels};
-  std::vector<float> row(static_cast<size_t>(panel));
-  for (int64_t p = 0; p < panels; ++p) {
-    for (int64_t c = 0; c < in_channels; ++c) {
-      for (int64_t tap = 0; tap < 9; ++tap) {
-        for (int64_t lane = 0; lane < panel; ++lane) {
-          const int64_t o = p * panel + lane;
-          row[static_cast<size_t>(lane)] = o < out_channels ? weight[(o * in_channels + c) * 9 + tap] : 0.0f;
-        }
-        convert_elements(row.data(), DType::f32,
-                         static_cast<char*>(filters.memory.get()) +
-                             static_cast<size_t>(((p * in_channels + c) * 9 + tap) * panel) * size_of(dtype),
-                         dtype, row.size());
-      }
-    }
-  }
+  threads.parallel_for(panels, [&](int64_t p, int) {
+    const int64_t first = p * panel, count = std::min(panel, out_channels - first);
+    // [out][in * 9] of this panel, and the same with the columns innermost.
+    std::vector<float> rows(static_cast<size_t>(count * row)), columns(static_cast<size_t>(row * panel), 0.0f);
+    const HostTensor source = weight.rows(first, first + count);
+    convert_elements(source.data, source.dtype, rows.data(), DType::f32, rows.size());
+    for (int64_t lane = 0; lane < count; ++lane)
+      for (int64_t i = 0; i < row; ++i)
+        columns[static_cast<size_t>(i * panel + lane)] = rows[static_cast<size_t>(lane * row + i)];
+    convert_elements(columns.data(), DType::f32,
+                     static_cast<char*>(filters.memory.get()) + static_cast<size_t>(p * row * panel) * size_of(dtype),
+                     dtype, columns.size());
+  });
   return filters;
 }
 

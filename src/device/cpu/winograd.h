@@ -10,6 +10,8 @@
 #include "base/thread_pool.h"
 #include "device/cpu/kernel_types.h"
 #include "device/cpu/memory_pool.h"
+#include "device/cpu/weight_arena.h"
+#include "tensor/host_tensor.h"
 
 namespace dreamlab::cpu {
 
@@ -25,9 +27,8 @@ struct WinogradFilters {
 // Columns per panel on this processor.
 int64_t winograd_panel();
 
-// weight: [out, in, 3, 3] as f32 values.
-WinogradFilters pack_winograd(const float* weight, int64_t out_channels, int64_t in_channels, DType dtype,
-                              MemoryPool& pool);
+// weight: [out, in, 3, 3], floating point.
+WinogradFilters pack_winograd(const HostTensor& weight, DType dtype, ThreadPool& threads, WeightArena& arena);
 
 struct WinogradArgs {
   int64_t images = 1;
