@@ -10,8 +10,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "device/reference/reference_device.h"
 #include "dreamlab/commands.h"
+#include "dreamlab/device_choice.h"
 #include "dreamlab/generate_options.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/parameters_text.h"
@@ -34,14 +34,6 @@ void interrupt(int signal) {
 
 double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-std::unique_ptr<Device> make_device(const GenerateSettings& settings) {
-  if (settings.device == "reference") return make_reference_device();
-  CpuOptions options;
-  options.threads = settings.threads;
-  options.dtype = settings.dtype;
-  return make_cpu_device(options);
 }
 
 void check_family(const GenerateSettings& settings, const ModelConfig& config) {
@@ -146,7 +138,7 @@ void generate(const GenerateSettings& settings) {
 
   ProgressBar progress(settings.quiet);
   progress.note("loading " + settings.model_path);
-  const std::unique_ptr<Device> device = make_device(settings);
+  const std::unique_ptr<Device> device = make_device(settings.device, settings.dtype, settings.threads);
   std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(settings.model_path);
   check_family(settings, checkpoint->config());
   PipelineOptions options;

@@ -105,11 +105,6 @@ TilingMode tiling_from(const std::string& name) {
   return name == "off" ? TilingMode::off : TilingMode::automatic;
 }
 
-std::optional<DType> dtype_from(const std::string& name) {
-  if (name == "auto") return std::nullopt;
-  return name == "bf16" ? DType::bf16 : DType::f32;
-}
-
 uint64_t random_seed() {
   std::random_device device;
   return std::uniform_int_distribution<uint64_t>(0, kLargestRandomSeed)(device);
@@ -163,6 +158,7 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   const auto env = [](std::string_view text, std::string_view variable) {
     return fmt::format("{} [{}]", text, variable);
   };
+  command.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as most programs have it
   command.add_option("prompt", flags.prompt, "What to paint; (word:1.3) and [word] weigh words")->required();
   command.add_option("-m,--model", flags.model, env("Checkpoint file or diffusers directory", "MODEL"));
   command
@@ -190,7 +186,9 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   command.add_option("--strength", flags.strength,
                      "How much of it to change, over 0 to 1; 0.75 unless given, 1 with a mask");
   command.add_option("--mask", flags.mask, "Paint anew only where this picture is bright");
-  command.add_option("--lora", flags.loras, "FILE or FILE:STRENGTH; may be given several times")->expected(1);
+  command.add_option("--lora", flags.loras, "FILE or FILE:STRENGTH; may be given several times")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   command.add_option("--vae", flags.vae, "Another VAE than the model's own");
   command.add_option("--vae-tiling", flags.vae_tiling, env("Decode in tiles: auto, on or off", "VAE_TILING"));
   command.add_option("--device", flags.device, "cpu, or reference (plain and slow, for checking)")
@@ -233,7 +231,7 @@ GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& conf
   settings.batch = flags.batch;
   settings.threads = flags.threads;
   settings.device = flags.device;
-  settings.dtype = dtype_from(flags.dtype ? *flags.dtype : *config.text("CPU_DTYPE"));
+  settings.dtype = flags.dtype ? *flags.dtype : *config.text("CPU_DTYPE");
   settings.quality = flags.quality;
   settings.json = flags.json;
   settings.quiet = flags.quiet;

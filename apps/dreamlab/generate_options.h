@@ -9,7 +9,6 @@
 #include "base/config.h"
 #include "base/image.h"
 #include "pipeline/request.h"
-#include "tensor/dtype.h"
 
 namespace dreamlab {
 
@@ -51,7 +50,7 @@ struct GenerateSettings {
   int batch = 1;
   int threads = 0;
   std::string device;
-  std::optional<DType> dtype;  // unset: by the processor
+  std::string dtype;  // auto, bf16, fp32
   ImageFormat format = ImageFormat::png;
   int quality = 92;
   std::vector<std::string> outputs, fingerprints;  // one path a picture; fingerprints may be empty

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "base/file.h"
-#include "device/reference/reference_device.h"
 #include "golden_dir.h"
 #include "pipeline/pipeline.h"
 #include "weights/config_json.h"
@@ -20,7 +19,7 @@
 namespace dreamlab {
 
 inline Device& golden_device() {
-  static const std::unique_ptr<Device> device = make_reference_device();
+  static const std::unique_ptr<Device> device = make_cpu_device({.threads = 2, .dtype = DType::f32});
   return *device;
 }
 

@@ -1,0 +1,130 @@
+#pragma once
+
+// Runs the built program as a user does, in a directory of its own.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace dreamlab {
+
+struct ProcessResult {
+  int exit_code = -1;  // 128 + signal for a process that a signal ended
+  std::string out, err;
+};
+
+// A scratch directory, gone with the object.
+class ScratchDirectory {
+ public:
+  ScratchDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "dreamlab-app-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no scratch directory");
+    path_ = pattern;
+  }
+  ~ScratchDirectory() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  const std::filesystem::path& path() const { return path_; }
+  std::vector<std::string> files() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      names.push_back(entry.path().filename().string());
+    return names;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+inline void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+// The program under way.
+class Process {
+ public:
+  Process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment) {
+    std::vector<char*> argv;
+    std::string program = DREAMLAB_BINARY;
+    argv.push_back(program.data());
+    std::vector<std::string> copies = arguments;
+    for (std::string& argument : copies) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    child_ = fork();
+    if (child_ == 0) {
+      redirect(STDOUT_FILENO, logs_ / "out");
+      redirect(STDERR_FILENO, logs_ / "err");
+      for (const auto& [name, value] : environment) setenv(name.c_str(), value.c_str(), 1);
+      execv(program.c_str(), argv.data());
+      _exit(127);
+    }
+  }
+  ~Process() {
+    if (child_ > 0) {
+      kill(child_, SIGKILL);
+      waitpid(child_, nullptr, 0);
+    }
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  void signal(int number) const { kill(child_, number); }
+
+  // Whether `text` shows up on standard error in time.
+  bool waits_for(const std::string& text, std::chrono::seconds limit) const {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (std::chrono::steady_clock::now() < end) {
+      if (read_text(logs_ / "err").find(text) != std::string::npos) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return false;
+  }
+
+  ProcessResult finish() {
+    int status = 0;
+    waitpid(child_, &status, 0);
+    child_ = -1;
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_text(logs_ / "out"),
+            read_text(logs_ / "err")};
+  }
+
+ private:
+  static void redirect(int descriptor, const std::string& path) {
+    if (freopen(path.c_str(), "w", descriptor == STDOUT_FILENO ? stdout : stderr) == nullptr) _exit(126);
+  }
+
+  ScratchDirectory logs_;
+  pid_t child_ = -1;
+};
+
+inline ProcessResult run_dreamlab(const std::vector<std::string>& arguments,
+                                  const std::map<std::string, std::string>& environment = {}) {
+  return Process(arguments, environment).finish();
+}
+
+// One line, for a person.
+inline void expect_one_line(const std::string& text) {
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+}
+
+}  // namespace dreamlab
