@@ -6,11 +6,10 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "weights/model_limits.h"
 
 namespace dreamlab {
 namespace {
-
-constexpr int64_t kMostLevels = 8;
 
 int64_t extent(const WeightSource& source, const std::string& name, int rank, int axis, const std::string& label) {
   const std::optional<Shape> shape = source.shape_of(name);
@@ -21,16 +20,21 @@ int64_t extent(const WeightSource& source, const std::string& name, int rank, in
   return (*shape)[axis];
 }
 
-// How many of pattern(0), pattern(1), ... are there, from 0 without a gap. Bounded by the file itself.
+// How many of pattern(0), pattern(1), ... are there, from 0 without a gap: at least `least`, at most `most`.
 template <typename Pattern>
-int64_t count(const WeightSource& source, Pattern pattern) {
+int64_t count(const WeightSource& source, const std::string& label, const char* what, int64_t least, int64_t most,
+              Pattern pattern) {
   int64_t n = 0;
-  while (source.contains(pattern(n))) ++n;
+  while (n <= most && source.contains(pattern(n))) ++n;
+  if (n < least || n > most)
+    fail(ErrorKind::invalid_file, "{}: {} {}; {} to {} are allowed", label, n > most ? "too many" : "too few", what,
+         least, most);
   return n;
 }
 
-int64_t count_transformer_blocks(const WeightSource& source, const std::string& attention) {
-  return count(source, [&](int64_t k) { return fmt::format("{}.transformer_blocks.{}.norm1.weight", attention, k); });
+int64_t count_transformer_blocks(const WeightSource& source, const std::string& label, const std::string& attention) {
+  return count(source, label, "transformer blocks", 0, kMostBlocks,
+               [&](int64_t k) { return fmt::format("{}.transformer_blocks.{}.norm1.weight", attention, k); });
 }
 
 // SD 1.x has 8 heads everywhere, later families heads of 64. A width that this does not divide needs a sidecar.
@@ -87,11 +91,10 @@ UNetConfig detect_unet_config(const WeightSource& unet, Family family, const std
   UNetConfig config = published_config(family).unet;
   config.in_channels = extent(unet, "conv_in.weight", 4, 1, label);
   if (unet.contains("conv_out.weight")) config.out_channels = extent(unet, "conv_out.weight", 4, 0, label);
-  const int64_t levels = count(unet, [](int64_t i) { return fmt::format("down_blocks.{}.resnets.0.conv1.weight", i); });
-  if (levels < 1 || levels > kMostLevels)
-    fail(ErrorKind::invalid_file, "{}: a UNet of {} levels; 1 to {} are allowed", label, levels, kMostLevels);
-  config.layers_per_block =
-      count(unet, [](int64_t j) { return fmt::format("down_blocks.0.resnets.{}.conv1.weight", j); });
+  const int64_t levels = count(unet, label, "UNet levels", 1, kMostLevels,
+                               [](int64_t i) { return fmt::format("down_blocks.{}.resnets.0.conv1.weight", i); });
+  config.layers_per_block = count(unet, label, "resnets of a level", 1, kMostResnets,
+                                  [](int64_t j) { return fmt::format("down_blocks.0.resnets.{}.conv1.weight", j); });
 
   config.block_out_channels.clear();
   config.transformer_layers.clear();
@@ -99,10 +102,11 @@ UNetConfig detect_unet_config(const WeightSource& unet, Family family, const std
   for (int64_t i = 0; i < levels; ++i) {
     const int64_t channels = extent(unet, fmt::format("down_blocks.{}.resnets.0.conv1.weight", i), 4, 0, label);
     config.block_out_channels.push_back(channels);
-    config.transformer_layers.push_back(count_transformer_blocks(unet, fmt::format("down_blocks.{}.attentions.0", i)));
+    config.transformer_layers.push_back(
+        count_transformer_blocks(unet, label, fmt::format("down_blocks.{}.attentions.0", i)));
     config.heads.push_back(heads_of(family, channels));
   }
-  config.mid_transformer_layers = count_transformer_blocks(unet, "mid_block.attentions.0");
+  config.mid_transformer_layers = count_transformer_blocks(unet, label, "mid_block.attentions.0");
   for (int64_t i = 0; i <= levels; ++i) {
     const std::string attention = i < levels ? fmt::format("down_blocks.{}.attentions.0", i) : "mid_block.attentions.0";
     const std::string keys = attention + ".transformer_blocks.0.attn2.to_k.weight";
@@ -125,16 +129,16 @@ VaeConfig detect_vae_config(const WeightSource& vae, Family family, const std::s
   config.in_channels = extent(vae, "encoder.conv_in.weight", 4, 1, label);
   config.out_channels = extent(vae, "decoder.conv_out.weight", 4, 0, label);
   config.latent_channels = extent(vae, "decoder.conv_in.weight", 4, 1, label);
-  const int64_t levels =
-      count(vae, [](int64_t i) { return fmt::format("encoder.down_blocks.{}.resnets.0.conv1.weight", i); });
-  if (levels < 1 || levels > kMostLevels)
-    fail(ErrorKind::invalid_file, "{}: a VAE of {} levels; 1 to {} are allowed", label, levels, kMostLevels);
+  const int64_t levels = count(vae, label, "VAE levels", 1, kMostLevels, [](int64_t i) {
+    return fmt::format("encoder.down_blocks.{}.resnets.0.conv1.weight", i);
+  });
   config.block_out_channels.clear();
   for (int64_t i = 0; i < levels; ++i)
     config.block_out_channels.push_back(
         extent(vae, fmt::format("encoder.down_blocks.{}.resnets.0.conv1.weight", i), 4, 0, label));
-  config.layers_per_block =
-      count(vae, [](int64_t j) { return fmt::format("encoder.down_blocks.0.resnets.{}.conv1.weight", j); });
+  config.layers_per_block = count(vae, label, "resnets of a level", 1, kMostResnets, [](int64_t j) {
+    return fmt::format("encoder.down_blocks.0.resnets.{}.conv1.weight", j);
+  });
   config.use_quant_conv = vae.contains("quant_conv.weight");
   config.use_post_quant_conv = vae.contains("post_quant_conv.weight");
   config.mid_block_add_attention = vae.contains("decoder.mid_block.attentions.0.group_norm.weight");
@@ -147,9 +151,8 @@ TextEncoderConfig detect_text_encoder_config(const WeightSource& encoder, bool o
   config.vocab_size = extent(encoder, tokens, 2, 0, label);
   config.hidden_size = extent(encoder, tokens, 2, 1, label);
   config.max_positions = extent(encoder, "text_model.embeddings.position_embedding.weight", 2, 0, label);
-  config.layers =
-      count(encoder, [](int64_t i) { return fmt::format("text_model.encoder.layers.{}.layer_norm1.weight", i); });
-  if (config.layers == 0) fail(ErrorKind::invalid_file, "{}: a text encoder without layers", label);
+  config.layers = count(encoder, label, "text encoder layers", 1, kMostLayers,
+                        [](int64_t i) { return fmt::format("text_model.encoder.layers.{}.layer_norm1.weight", i); });
   config.intermediate_size = extent(encoder, "text_model.encoder.layers.0.mlp.fc1.weight", 2, 0, label);
   const bool projected = encoder.contains("text_projection.weight");
   config.projection_dim = projected ? extent(encoder, "text_projection.weight", 2, 0, label) : 0;
@@ -169,7 +172,8 @@ ControlNetConfig detect_controlnet_config(const WeightSource& controlnet, const 
   const std::string embedding = "controlnet_cond_embedding";
   config.conditioning_channels = extent(controlnet, embedding + ".conv_in.weight", 4, 1, label);
   config.conditioning_embedding_out_channels = {extent(controlnet, embedding + ".conv_in.weight", 4, 0, label)};
-  const int64_t blocks = count(controlnet, [&](int64_t i) { return fmt::format("{}.blocks.{}.weight", embedding, i); });
+  const int64_t blocks = count(controlnet, label, "blocks of the condition's embedding", 0, kMostBlocks,
+                               [&](int64_t i) { return fmt::format("{}.blocks.{}.weight", embedding, i); });
   for (int64_t i = 1; i < blocks; i += 2)
     config.conditioning_embedding_out_channels.push_back(
         extent(controlnet, fmt::format("{}.blocks.{}.weight", embedding, i), 4, 0, label));
@@ -190,8 +194,8 @@ RrdbNetConfig detect_rrdbnet_config(const WeightSource& network, const std::stri
   RrdbNetConfig config;
   config.features = extent(network, "conv_first.weight", 4, 0, label);
   config.out_channels = extent(network, "conv_last.weight", 4, 0, label);
-  config.blocks = count(network, [](int64_t i) { return fmt::format("body.{}.rdb1.conv1.weight", i); });
-  if (config.blocks == 0) fail(ErrorKind::invalid_file, "{}: an RRDBNet without blocks", label);
+  config.blocks = count(network, label, "RRDB blocks", 1, kMostBlocks,
+                        [](int64_t i) { return fmt::format("body.{}.rdb1.conv1.weight", i); });
   config.growth = extent(network, "body.0.rdb1.conv1.weight", 4, 0, label);
   // Real-ESRGAN's x2 and x1 networks unshuffle the picture first and enlarge four times like the others.
   const int64_t in = extent(network, "conv_first.weight", 4, 1, label);

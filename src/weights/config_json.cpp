@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "weights/model_limits.h"
 #include "weights/printable.h"
 
 namespace dreamlab {
@@ -16,14 +17,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kLargestJson = size_t{16} << 20;
+constexpr size_t kLargestJson = size_t{4} << 20;
 constexpr int kDeepestJson = 64;
-
-// Limits that no published network comes near; they bound what a hostile configuration can make us list or allocate.
-constexpr int64_t kMostChannels = 65536;
-constexpr int64_t kMostLevels = 8;
-constexpr int64_t kMostLayers = 256;
-constexpr int64_t kMostHeads = 1024;
 
 // One JSON object of a configuration, read key by key. null counts as absent.
 class Fields {
@@ -175,7 +170,7 @@ void read_transformer_layers(const Fields& fields, UNetConfig& config) {
   }
 
   std::vector<int64_t> layers(levels, 1);
-  if (const auto given = fields.per_level("transformer_layers_per_block", levels, 0, kMostLayers)) layers = *given;
+  if (const auto given = fields.per_level("transformer_layers_per_block", levels, 0, kMostBlocks)) layers = *given;
   config.mid_transformer_layers = layers.back();
   for (size_t i = 0; i < levels; ++i) config.transformer_layers[i] = (*attention)[i] ? layers[i] : 0;
 }
@@ -223,7 +218,7 @@ void read_unet_fields(const Fields& fields, UNetConfig& config) {
   fields.read("out_channels", config.out_channels, 1, kMostChannels);
   if (const auto channels = fields.integers("block_out_channels", 1, kMostChannels))
     config.block_out_channels = *channels;
-  fields.read("layers_per_block", config.layers_per_block, 1, kMostLayers);
+  fields.read("layers_per_block", config.layers_per_block, 1, kMostResnets);
   if (const json* type = fields.find("mid_block_type"); type && *type == "UNetMidBlock2D") {
     read_transformer_layers(fields, config);
     config.mid_transformer_layers = 0;
@@ -296,7 +291,7 @@ VaeConfig parse_vae_config(const json& object, const VaeConfig& base) {
   fields.read("latent_channels", config.latent_channels, 1, kMostChannels);
   if (const auto channels = fields.integers("block_out_channels", 1, kMostChannels))
     config.block_out_channels = *channels;
-  fields.read("layers_per_block", config.layers_per_block, 1, kMostLayers);
+  fields.read("layers_per_block", config.layers_per_block, 1, kMostResnets);
   fields.read("norm_num_groups", config.norm_num_groups, 1, kMostChannels);
   fields.read("scaling_factor", config.scaling_factor, 1e-6, 1e6);
   fields.read("use_quant_conv", config.use_quant_conv);
@@ -354,8 +349,8 @@ TaesdConfig parse_taesd_config(const json& object, const TaesdConfig& base) {
     if (std::adjacent_find(list->begin(), list->end(), std::not_equal_to<>()) != list->end())
       fail(ErrorKind::unsupported, "taesd: {} differ from level to level", key);
   }
-  if (const auto blocks = fields.integers("num_encoder_blocks", 0, kMostLayers)) config.num_encoder_blocks = *blocks;
-  if (const auto blocks = fields.integers("num_decoder_blocks", 0, kMostLayers)) config.num_decoder_blocks = *blocks;
+  if (const auto blocks = fields.integers("num_encoder_blocks", 0, kMostBlocks)) config.num_encoder_blocks = *blocks;
+  if (const auto blocks = fields.integers("num_decoder_blocks", 0, kMostBlocks)) config.num_decoder_blocks = *blocks;
   if (config.num_encoder_blocks.size() != config.encoder_block_out_channels.size() ||
       config.num_decoder_blocks.size() != config.decoder_block_out_channels.size())
     fail(ErrorKind::invalid_file, "taesd: numbers of blocks and of channels do not fit together");

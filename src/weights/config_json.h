@@ -35,7 +35,7 @@ int64_t parse_native_size(const nlohmann::json& unet, size_t vae_levels, int64_t
 // "prediction_type": "..."}; each part optional, over what was detected from the file.
 ModelConfig parse_sidecar(const nlohmann::json& json, const ModelConfig& detected);
 
-// Reads JSON with limits on size (16 MiB), nesting (64) and no duplicate keys; `path` or `name` stands in messages.
+// Reads JSON with limits on size (4 MiB), nesting (64) and no duplicate keys; `path` or `name` stands in messages.
 nlohmann::json read_json_file(const std::filesystem::path& path);
 nlohmann::json parse_json(std::string_view text, std::string_view name);
 

@@ -12,6 +12,7 @@
 #include "weights/config_json.h"
 #include "weights/expected_tensors.h"
 #include "weights/file_kind.h"
+#include "weights/model_limits.h"
 #include "weights/printable.h"
 
 namespace dreamlab {
@@ -64,10 +65,10 @@ void for_each_below(const TensorFile& file, const std::string& prefix, Visit vis
     visit(item->first, std::string_view(item->first).substr(prefix.size()), item->second);
 }
 
-// How many of prefix + "0" + suffix, prefix + "1" + suffix, ... there are.
-int64_t count_numbered(const TensorFile& file, const std::string& prefix, const std::string& suffix) {
+// How many of prefix + "0" + suffix, prefix + "1" + suffix, ... there are, counted up to `most`.
+int64_t count_numbered(const TensorFile& file, const std::string& prefix, const std::string& suffix, int64_t most) {
   int64_t n = 0;
-  while (file.contains(fmt::format("{}{}{}", prefix, n, suffix))) ++n;
+  while (n < most && file.contains(fmt::format("{}{}{}", prefix, n, suffix))) ++n;
   return n;
 }
 
@@ -76,7 +77,7 @@ void gather_open_clip(const TensorFile& file, const std::string& prefix, TensorM
                       std::vector<std::string>& unknown) {
   constexpr std::string_view kFusedWeight = ".attn.in_proj_weight", kFusedBias = ".attn.in_proj_bias";
   constexpr std::string_view kBlocks = "transformer.resblocks.";
-  const int64_t layers = count_numbered(file, prefix + std::string(kBlocks), ".ln_1.weight");
+  const int64_t layers = count_numbered(file, prefix + std::string(kBlocks), ".ln_1.weight", kMostLayers);
   const ModuleRenamer renamer(open_clip_modules(layers));
   for_each_below(file, prefix, [&](const std::string& stored, std::string_view name, const HostTensor& tensor) {
     const bool weight = name.ends_with(kFusedWeight), bias = name.ends_with(kFusedBias);
@@ -462,8 +463,8 @@ void gather_as_is(const TensorFile& file, const std::string& prefix, TensorMap& 
 }
 
 void gather_vae(const TensorFile& file, const std::string& prefix, TensorMap& map, std::vector<std::string>& unknown) {
-  const int64_t levels = count_numbered(file, prefix + "encoder.down.", ".block.0.conv1.weight");
-  const int64_t layers = count_numbered(file, prefix + "encoder.down.0.block.", ".conv1.weight");
+  const int64_t levels = count_numbered(file, prefix + "encoder.down.", ".block.0.conv1.weight", kMostLevels);
+  const int64_t layers = count_numbered(file, prefix + "encoder.down.0.block.", ".conv1.weight", kMostResnets);
   const ModuleRenamer renamer(vae_modules(levels, layers));
   for_each_below(file, prefix, [&](const std::string& stored, std::string_view name, const HostTensor& tensor) {
     std::optional<std::string> renamed = levels > 0 ? renamer.rename(name) : modern_vae_name(std::string(name));
