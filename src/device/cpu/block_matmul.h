@@ -2,17 +2,17 @@
 
 // Matrix products through oneDNN, one block at a time on the calling thread: block of A [rows, k] times packed columns
 // of B, to f32. The blocks are cut by us, by shape alone, so that the result is the same for any number of threads.
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <oneapi/dnnl/dnnl.hpp>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernel_types.h"
+#include "device/cpu/library_matmul.h"
 #include "device/cpu/weight_arena.h"
 
 namespace dreamlab::cpu {
@@ -30,7 +30,6 @@ class PackedMatrix {
   // the lower (for GEGLU): a chunk of c columns then holds c / 2 of each.
   PackedMatrix(int64_t columns, int64_t k, DType dtype, int64_t interleave, const RowWriter& write_row,
                ThreadPool& threads, WeightArena& arena);
-  ~PackedMatrix();
 
   DType dtype() const { return dtype_; }
   int64_t k() const { return k_; }
@@ -41,21 +40,19 @@ class PackedMatrix {
   int64_t chunk_size(int64_t chunk) const;
   int64_t largest_chunk() const { return chunk_columns_; }
 
-  // out[rows][chunk_size(chunk)] = a[rows][k] (row stride a_stride elements) * chunk^T. rows <= kRowBlock. Thread-safe;
+  // out[rows][chunk_size(chunk)] = a[rows][k] (dense) * chunk^T. rows <= kRowBlock. Thread-safe;
   // `scratch` belongs to the calling worker.
-  void multiply(const void* a, int64_t a_stride, int64_t rows, int64_t chunk, float* out,
-                std::vector<std::byte>& scratch) const;
+  void multiply(const void* a, int64_t rows, int64_t chunk, float* out, std::vector<std::byte>& scratch) const;
 
  private:
-  struct Kernel;
-  const Kernel& kernel(int64_t rows, int64_t a_stride, int64_t columns) const;
+  const LibraryMatmul& kernel(int64_t rows, int64_t columns) const;
 
   DType dtype_;
   int64_t k_, columns_, chunk_columns_;
   std::vector<std::shared_ptr<void>> packed_;
   std::map<int64_t, dnnl::memory::desc> layouts_;  // by columns
   mutable std::mutex mutex_;
-  mutable std::map<std::array<int64_t, 3>, std::unique_ptr<Kernel>> kernels_;
+  mutable std::map<std::pair<int64_t, int64_t>, std::unique_ptr<LibraryMatmul>> kernels_;
 };
 
 }  // namespace dreamlab::cpu

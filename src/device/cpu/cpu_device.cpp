@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "device/cpu/attention.h"
 #include "device/cpu/block_matmul.h"
+#include "device/cpu/library_attention.h"
 #include "device/cpu/memory_pool.h"
 #include "device/cpu/pointwise.h"
 #include "device/cpu/winograd.h"
@@ -54,9 +55,6 @@ constexpr int64_t kPiece = 1 << 15;
 // Where many channels leave, the transformed filters of Winograd's algorithm cost more than it saves at the resolutions
 // these layers run at (measured: docs/PERFORMANCE.md).
 constexpr int64_t kWinogradOutputs = 640;
-
-// im2col buffers hold at most this much; a convolution's rows are worked off in groups of that size.
-constexpr int64_t kColumnBytes = int64_t{48} << 20;
 
 class CpuDevice final : public Device {
  public:
@@ -241,7 +239,11 @@ class CpuDevice final : public Device {
                              .v_stride = v.row_stride(),
                              .result = mutable_elements(out),
                              .causal = causal};
-    cpu::attention(args, threads_, pool_);
+    const bool all_bf16 = dtype_ == DType::bf16 && q.dtype() == dtype_ && k.dtype() == dtype_ && v.dtype() == dtype_;
+    if (all_bf16 && !causal)
+      library_attention_.run(args, threads_, pool_);
+    else
+      cpu::attention(args, threads_, pool_);
     count_operations(4 * q.elements() * k.dim(1));
     return out;
   }
@@ -330,6 +332,7 @@ class CpuDevice final : public Device {
   struct Worker {
     std::vector<std::byte> scratch;
     std::vector<float> product;
+    std::vector<char> gathered;  // a convolution's pixels
   };
   // A finished block of a matrix product, before its epilogue. Rows and columns are those of the whole result;
   // first_row counts over all images.
@@ -428,57 +431,67 @@ class CpuDevice final : public Device {
                         matrix.chunk_size(chunk)};
       if (w.product.size() < static_cast<size_t>(kRowBlock * block.columns))
         w.product.resize(static_cast<size_t>(kRowBlock * block.columns));
-      matrix.multiply(static_cast<const char*>(a) + static_cast<size_t>(block.first_row) * row_bytes, matrix.k(),
-                      block.rows, chunk, w.product.data(), w.scratch);
+      matrix.multiply(static_cast<const char*>(a) + static_cast<size_t>(block.first_row) * row_bytes, block.rows, chunk,
+                      w.product.data(), w.scratch);
       finish(Block{w.product.data(), block.image, block.first_row, block.rows, block.first_column, block.columns});
     });
   }
 
-  // Any convolution as a product of gathered pixels [pixel][kernel * kernel * in] with the filters; for strided ones,
-  // and for those with so many channels that Winograd's transformed filters would cost more than they save.
-  void convolve_by_columns(const Tensor& x, const CpuConvWeights& w, Size seen, const EpilogueArgs& finish,
-                           const Tensor& out) {
-    const ConvGeometry& g = w.geometry;
-    const int64_t taps = g.kernel * g.kernel, k = taps * w.in_channels, out_height = out.dim(1), out_width = out.dim(2);
-    const size_t size = size_of(x.dtype()), pixel_bytes = static_cast<size_t>(w.in_channels) * size;
-    const int64_t pixels = out_height * out_width;
-    // Groups are whole row blocks, so that cutting an image changes no block.
-    const int64_t fitting =
-        std::max<int64_t>(1, kColumnBytes / (k * static_cast<int64_t>(size)) / PackedMatrix::kRowBlock);
-    const int64_t group = std::min(pixels, fitting * PackedMatrix::kRowBlock);
-    const std::shared_ptr<void> columns = pool_.allocate(static_cast<size_t>(group * k) * size);
-    for (int64_t image = 0; image < x.dim(0); ++image) {
-      const char* const source =
-          static_cast<const char*>(x.data()) + static_cast<size_t>(image * x.dim(1) * x.dim(2)) * pixel_bytes;
-      for (int64_t begin = 0; begin < pixels; begin += group) {
-        const int64_t count = std::min(group, pixels - begin);
-        threads_.parallel_for(count, [&](int64_t i, int) {
-          const int64_t pixel = begin + i, y0 = pixel / out_width * g.stride - g.pad_before,
-                        x0 = pixel % out_width * g.stride - g.pad_before;
-          char* to = static_cast<char*>(columns.get()) + static_cast<size_t>(i * k) * size;
-          for (int64_t tap = 0; tap < taps; ++tap, to += pixel_bytes) {
-            const int64_t y = y0 + tap / g.kernel, xx = x0 + tap % g.kernel;
-            if (y < 0 || y >= seen.height || xx < 0 || xx >= seen.width) {
-              std::memset(to, 0, pixel_bytes);
-            } else {
-              const int64_t from = y * x.dim(1) / seen.height * x.dim(2) + xx * x.dim(2) / seen.width;
-              std::memcpy(to, source + static_cast<size_t>(from) * pixel_bytes, pixel_bytes);
-            }
+  // Gathers the pixels that `rows` results from `first` on see: [pixel][kernel * kernel * in].
+  static void gather(const Tensor& x, const ConvGeometry& g, Size seen, int64_t image, int64_t first, int64_t rows,
+                     int64_t out_width, char* to) {
+    const size_t pixel_bytes = static_cast<size_t>(x.channels()) * size_of(x.dtype());
+    const char* const source =
+        static_cast<const char*>(x.data()) + static_cast<size_t>(image * x.dim(1) * x.dim(2)) * pixel_bytes;
+    for (int64_t pixel = first; pixel < first + rows; ++pixel) {
+      const int64_t y0 = pixel / out_width * g.stride - g.pad_before, x0 = pixel % out_width * g.stride - g.pad_before;
+      for (int64_t ky = 0; ky < g.kernel; ++ky) {
+        for (int64_t kx = 0; kx < g.kernel; ++kx, to += pixel_bytes) {
+          const int64_t y = y0 + ky, column = x0 + kx;
+          if (y < 0 || y >= seen.height || column < 0 || column >= seen.width) {
+            std::memset(to, 0, pixel_bytes);
+          } else {
+            const int64_t from = y * x.dim(1) / seen.height * x.dim(2) + column * x.dim(2) / seen.width;
+            std::memcpy(to, source + static_cast<size_t>(from) * pixel_bytes, pixel_bytes);
           }
-        });
-        multiply_rows(columns.get(), 1, count, *w.matrix, [&](const Block& block) {
-          finish_block(block.product, block.columns, block.rows, block.columns, finish, image,
-                       image * pixels + begin + block.first_row, block.first_column, w.out_channels,
-                       mutable_elements(out));
-        });
+        }
       }
     }
+  }
+
+  // Any convolution as a product of gathered pixels with the filters; for strided ones, and where Winograd's algorithm
+  // does not pay. A block of gathered pixels stays in the cache of the thread that multiplies it with all filters;
+  // where there are fewer blocks than it takes to busy the threads, the chunks of filters are divided among them, too.
+  void convolve_by_columns(const Tensor& x, const CpuConvWeights& w, Size seen, const EpilogueArgs& finish,
+                           const Tensor& out) {
+    constexpr int64_t kRowBlock = PackedMatrix::kRowBlock;
+    const PackedMatrix& matrix = *w.matrix;
+    const int64_t pixels = out.dim(1) * out.dim(2), row_blocks = (pixels + kRowBlock - 1) / kRowBlock,
+                  blocks = x.dim(0) * row_blocks;
+    const int64_t parts = std::min<int64_t>(matrix.chunks(), std::max<int64_t>(1, 4 * threads_.size() / blocks));
+    const size_t row_bytes = static_cast<size_t>(matrix.k()) * size_of(matrix.dtype());
+    threads_.parallel_for(blocks * parts, [&](int64_t task, int worker) {
+      Worker& state = workers_[static_cast<size_t>(worker)];
+      const int64_t block = task / parts, part = task % parts, image = block / row_blocks,
+                    first = block % row_blocks * kRowBlock;
+      const int64_t rows = std::min(kRowBlock, pixels - first);
+      state.gathered.resize(std::max(state.gathered.size(), static_cast<size_t>(kRowBlock) * row_bytes));
+      state.product.resize(std::max(state.product.size(), static_cast<size_t>(kRowBlock * matrix.largest_chunk())));
+      gather(x, w.geometry, seen, image, first, rows, out.dim(2), state.gathered.data());
+      for (int64_t chunk = part * matrix.chunks() / parts; chunk < (part + 1) * matrix.chunks() / parts; ++chunk) {
+        const int64_t columns = matrix.chunk_size(chunk);
+        matrix.multiply(state.gathered.data(), rows, chunk, state.product.data(), state.scratch);
+        finish_block(state.product.data(), columns, rows, columns, finish, image, image * pixels + first,
+                     matrix.chunk_begin(chunk), w.out_channels, mutable_elements(out));
+      }
+    });
   }
 
   void count_operations(int64_t operations) { operations_ += static_cast<uint64_t>(operations); }
 
   MemoryPool pool_;
   WeightArena weights_;
+  LibraryAttention library_attention_;
   ThreadPool threads_;
   DType dtype_;
   std::vector<Worker> workers_;
@@ -491,7 +504,7 @@ bool cpu_has_bf16() {
 #if defined(__x86_64__)
   // CPUID leaf 7, subleaf 1: EAX bit 5 is AVX512_BF16 (Intel SDM, volume 2A).
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) return false;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return false;
   return (a & (1u << 5)) != 0 && __builtin_cpu_supports("avx512bw");
 #else
   return false;

@@ -11,6 +11,7 @@ namespace dreamlab::cpu {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kSlack = 8;  // unused blocks may take an eighth of the peak
 constexpr size_t kHugePage = size_t{2} << 20;
 
 // Sizes are rounded so that shapes that differ a little share blocks: to 1/8 of the power of two below.
@@ -39,6 +40,22 @@ MemoryPool::State::~State() {
     for (void* block : blocks) std::free(block);
 }
 
+// Frees unused blocks, largest first, until what is held stays within the slack over the most that was ever in use at
+// once: another stage of the work (the VAE after the denoiser) needs blocks of other sizes, and should not find the
+// earlier ones in its way.
+void MemoryPool::State::make_room(size_t size) {
+  const size_t needed = in_use + size;
+  const size_t allowed = std::max(peak, needed) + std::max(peak, needed) / kSlack;
+  for (auto entry = free.rbegin(); entry != free.rend() && needed + cached > allowed; ++entry) {
+    std::vector<void*>& blocks = entry->second;
+    while (!blocks.empty() && needed + cached > allowed) {
+      std::free(blocks.back());
+      blocks.pop_back();
+      cached -= entry->first;
+    }
+  }
+}
+
 std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
   const size_t size = block_size(bytes);
   void* block = nullptr;
@@ -48,6 +65,9 @@ std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
     if (!blocks.empty()) {
       block = blocks.back();
       blocks.pop_back();
+      state_->cached -= size;
+    } else {
+      state_->make_room(size);
     }
     state_->in_use += size;
     state_->peak = std::max(state_->peak, state_->in_use);
@@ -57,6 +77,7 @@ std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
             std::lock_guard lock(state->mutex);
             state->free[size].push_back(p);
             state->in_use -= size;
+            state->cached += size;
           }};
 }
 
@@ -68,13 +89,6 @@ size_t MemoryPool::peak() const {
 void MemoryPool::reset_peak() {
   std::lock_guard lock(state_->mutex);
   state_->peak = state_->in_use;
-}
-
-void MemoryPool::trim() {
-  std::lock_guard lock(state_->mutex);
-  for (auto& [size, blocks] : state_->free)
-    for (void* block : blocks) std::free(block);
-  state_->free.clear();
 }
 
 }  // namespace dreamlab::cpu

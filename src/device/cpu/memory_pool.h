@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 #include <vector>
 
 namespace dreamlab::cpu {
@@ -24,14 +24,13 @@ class MemoryPool {
   // Most bytes handed out at once since the last reset_peak().
   size_t peak() const;
   void reset_peak();
-  // Gives unused blocks back to the system.
-  void trim();
 
  private:
   struct State {
     std::mutex mutex;
-    std::unordered_map<size_t, std::vector<void*>> free;  // by block size
-    size_t in_use = 0, peak = 0;
+    std::map<size_t, std::vector<void*>> free;  // by block size
+    size_t in_use = 0, cached = 0, peak = 0;
+    void make_room(size_t size);
     ~State();
   };
   std::shared_ptr<State> state_;

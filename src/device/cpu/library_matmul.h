@@ -1,0 +1,34 @@
+#pragma once
+
+// oneDNN's matrix product on the calling thread, wrapped: one object for each shape.
+#include <cstdint>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <vector>
+
+#include "tensor/dtype.h"
+
+namespace dreamlab::cpu {
+
+// c[rows][columns] (f32) = a[rows][k] * b[k][columns], a and c dense (the fast kernels take nothing else); a and b in
+// one dtype, b packed as the library wants it.
+class LibraryMatmul {
+ public:
+  // layout: how b is packed already; null: as suits this shape best.
+  // Throws Error(internal) where the library refuses.
+  LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t columns, const dnnl::memory::desc* layout = nullptr);
+
+  // How b has to be packed.
+  const dnnl::memory::desc& layout() const { return b_; }
+  // Thread-safe; `scratch` belongs to the caller.
+  void run(const void* a, const void* b, float* c, std::vector<std::byte>& scratch) const;
+
+ private:
+  dnnl::matmul primitive_;
+  dnnl::memory::desc a_, b_, c_, scratchpad_;
+};
+
+// Packs b[k][columns], whose elements lie k_stride and column_stride apart, into `layout`.
+void pack_for_library(const void* b, DType dtype, int64_t k, int64_t columns, int64_t k_stride, int64_t column_stride,
+                      const dnnl::memory::desc& layout, void* packed);
+
+}  // namespace dreamlab::cpu
