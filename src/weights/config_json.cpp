@@ -156,7 +156,7 @@ std::optional<std::vector<bool>> attention_levels(const Fields& fields, const ch
 
 void read_transformer_layers(const Fields& fields, UNetConfig& config) {
   const size_t levels = config.block_out_channels.size();
-  auto attention = attention_levels(fields, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D");
+  const auto attention = attention_levels(fields, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D");
   const auto up = attention_levels(fields, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D");
   if (attention && attention->size() != levels)
     fail(ErrorKind::invalid_file, "{}: {} down_block_types for {} block_out_channels", fields.part(), attention->size(),
@@ -164,15 +164,16 @@ void read_transformer_layers(const Fields& fields, UNetConfig& config) {
   if (attention && up && !std::equal(attention->begin(), attention->end(), up->rbegin(), up->rend()))
     fail(ErrorKind::unsupported, "{}: up_block_types do not mirror down_block_types", fields.part());
   config.transformer_layers.resize(levels, 0);
-  if (!attention) {
-    attention.emplace();
-    for (const int64_t layers : config.transformer_layers) attention->push_back(layers > 0);
+  const auto given = fields.per_level("transformer_layers_per_block", levels, 0, kMostBlocks);
+  if (given) config.mid_transformer_layers = given->back();
+  for (size_t i = 0; i < levels; ++i) {
+    int64_t& layers = config.transformer_layers[i];
+    const bool with_attention = attention ? (*attention)[i] : layers > 0;
+    if (!with_attention)
+      layers = 0;
+    else
+      layers = given ? (*given)[i] : std::max<int64_t>(1, layers);
   }
-
-  std::vector<int64_t> layers(levels, 1);
-  if (const auto given = fields.per_level("transformer_layers_per_block", levels, 0, kMostBlocks)) layers = *given;
-  config.mid_transformer_layers = layers.back();
-  for (size_t i = 0; i < levels; ++i) config.transformer_layers[i] = (*attention)[i] ? layers[i] : 0;
 }
 
 void read_heads(const Fields& fields, UNetConfig& config) {

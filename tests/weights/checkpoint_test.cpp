@@ -5,19 +5,33 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "file_writers.h"
 #include "golden_dir.h"
 #include "tensor_writer.h"
+#include "weights/config_json.h"
 #include "weights/expected_tensors.h"
 #include "weights/tensor_file.h"
-#include "wide_golden.h"
 
 namespace dreamlab {
 namespace {
 
 std::unique_ptr<Checkpoint> open_model(const std::string& name) {
   return Checkpoint::open(golden_dir() / "models" / name);
+}
+
+// A changed copy of a golden single file, with the sidecar that it needs.
+std::unique_ptr<Checkpoint> open_changed(const TemporaryDirectory& directory, const std::string& golden,
+                                         const TensorWriter& writer) {
+  std::filesystem::copy_file(golden_dir() / "models" / (golden + ".config.json"),
+                             directory.path() / "changed.config.json",
+                             std::filesystem::copy_options::overwrite_existing);
+  return Checkpoint::open(directory.write("changed.safetensors", writer.file()));
+}
+
+std::shared_ptr<const TensorFile> golden_file(const std::string& name) {
+  return open_tensor_file(golden_dir() / "models" / (name + ".safetensors"));
 }
 
 // Every tensor that the network needs is in both sources, with the same dtype and the same bytes.
@@ -83,12 +97,13 @@ TEST(Checkpoint, SplitsOpenClipsFusedProjectionsInOrder) {
   const auto file = open_tensor_file(golden_dir() / "models" / "tiny-sd2.safetensors");
   const HostTensor* fused = file->find("cond_stage_model.model.transformer.resblocks.1.attn.in_proj_weight");
   ASSERT_NE(fused, nullptr);
+  const int64_t width = model->config().text_encoders[0].hidden_size;
   int64_t row = 0;
   for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
-    const HostTensor part =
-        model->text_encoder(0).get(fmt::format("text_model.encoder.layers.1.self_attn.{}.weight", name), {48, 48});
-    EXPECT_EQ(std::memcmp(part.data, fused->rows(row, row + 48).data, part.bytes()), 0) << name;
-    row += 48;
+    const HostTensor part = model->text_encoder(0).get(
+        fmt::format("text_model.encoder.layers.1.self_attn.{}.weight", name), {width, width});
+    EXPECT_EQ(std::memcmp(part.data, fused->rows(row, row + width).data, part.bytes()), 0) << name;
+    row += width;
   }
 }
 
@@ -99,9 +114,10 @@ TEST(Checkpoint, ReadsTheRefiner) {
   EXPECT_TRUE(config.requires_aesthetics_score);
   EXPECT_FALSE(config.force_zeros_for_empty_prompt);
   EXPECT_EQ(config.unet.transformer_layers, (std::vector<int64_t>{0, 4, 4, 0}));
-  EXPECT_EQ(config.unet.addition_time_embed_dim, 32);
+  EXPECT_EQ(config.unet.projection_class_embeddings_input_dim,
+            config.text_encoders.at(0).projection_dim + 5 * config.unet.addition_time_embed_dim);
   ASSERT_EQ(config.text_encoders.size(), 1u);
-  EXPECT_EQ(config.text_encoders[0].projection_dim, 48);
+  EXPECT_EQ(config.text_encoders[0].projection_dim, config.text_encoders[0].hidden_size);
   for (const ExpectedTensor& tensor : expected_tensors(config.unet))
     EXPECT_NO_THROW(model->unet().get(tensor.name, tensor.shape));
   for (const ExpectedTensor& tensor : expected_tensors(config.text_encoders[0]))
@@ -136,74 +152,103 @@ TEST(Checkpoint, OpensAUNetFileInDiffusersLayout) {
   EXPECT_TRUE(model->unknown_tensors().empty());
 }
 
-TEST(Checkpoint, ReadsSizesFromShapesWhereThereIsNoSidecar) {
+// A sidecar with nothing but the groups and heads, which shapes do not tell.
+nlohmann::json groups_and_heads(const nlohmann::json& whole) {
+  nlohmann::json text = nlohmann::json::array();
+  for (const nlohmann::json& encoder : whole["text_encoders"])
+    text.push_back({{"num_attention_heads", encoder["num_attention_heads"]}});
+  return {{"unet",
+           {{"norm_num_groups", whole["unet"]["norm_num_groups"]},
+            {"attention_head_dim", whole["unet"]["attention_head_dim"]}}},
+          {"vae", {{"norm_num_groups", whole["vae"]["norm_num_groups"]}}},
+          {"text_encoders", text}};
+}
+
+TEST(Checkpoint, ReadsFromShapesAllThatShapesTell) {
   const TemporaryDirectory directory;
   for (const std::string name : {"tiny-sd15", "tiny-sdxl", "tiny-refiner"}) {
     SCOPED_TRACE(name);
-    TensorWriter writer;
-    writer.add_renamed(*wide_golden(name + ".safetensors"), [](const std::string& stored) { return stored; });
-    const ModelConfig found = Checkpoint::open(directory.write("bare.safetensors", writer.file()))->config();
-    const ModelConfig told = open_model(name + ".safetensors")->config();
+    const auto golden = golden_dir() / "models" / (name + ".safetensors");
+    std::filesystem::create_symlink(std::filesystem::absolute(golden), directory.path() / (name + ".safetensors"));
+    const nlohmann::json whole = read_json_file(golden_dir() / "models" / (name + ".config.json"));
+    directory.write(name + ".config.json", groups_and_heads(whole).dump());
+    const ModelConfig found = Checkpoint::open(directory.path() / (name + ".safetensors"))->config();
+    const ModelConfig told = Checkpoint::open(golden)->config();
     EXPECT_EQ(found.family, told.family);
-    UNetConfig unet = told.unet;
-    const int64_t factor = 32 / unet.block_out_channels[0];
-    for (int64_t& channels : unet.block_out_channels) channels *= factor;
-    unet.norm_num_groups = 32;
-    unet.heads = found.unet.heads;  // the only thing about these UNets that shapes do not tell
-    EXPECT_EQ(found.unet, unet);
+    EXPECT_EQ(found.unet, told.unet);
     EXPECT_EQ(found.vae, told.vae);
-    ASSERT_EQ(found.text_encoders.size(), told.text_encoders.size());
-    for (size_t i = 0; i < found.text_encoders.size(); ++i) {
-      TextEncoderConfig text = found.text_encoders[i];
-      text.heads = told.text_encoders[i].heads;
-      EXPECT_EQ(text, told.text_encoders[i]);
-    }
+    EXPECT_EQ(found.text_encoders, told.text_encoders);
   }
 }
 
-// A single file in the original layout with the published structure of a family, at a fraction of the width.
-std::string narrow_sd2(float bias_spread) {
-  const auto tiny = wide_golden("tiny-sd2.safetensors");
+TEST(Checkpoint, AsksForASidecarWhereTheUsualGroupsDoNotFit) {
+  const TemporaryDirectory directory;
+  UNetConfig config = published_config(Family::sd1).unet;
+  config.block_out_channels = {8, 16, 16, 16};
   TensorWriter writer;
-  writer.add_renamed(*tiny, [](const std::string& name) {
-    return name == "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias" ? "" : name;
-  });
-  std::vector<float> bias(32);
-  for (size_t i = 0; i < bias.size(); ++i) bias[i] = i % 2 ? bias_spread : -bias_spread;
-  writer.add("model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias",
-             HostTensor::from_f32(bias, {32}));
+  writer.add(expected_tensors(config));
+  expect_error(ErrorKind::invalid_file,
+               "8 UNet channels do not divide into 32 groups; unet.config.json may say otherwise",
+               [&] { Checkpoint::open(directory.write("unet.safetensors", writer.file())); });
+}
+
+// An SD 2.x UNet whose telling layer norm has biases of one size and both signs.
+std::string sd2_unet(float bias_spread, int64_t in_channels = 4) {
+  UNetConfig config = published_config(Family::sd2).unet;
+  config.block_out_channels = {64, 64, 64, 64};
+  config.in_channels = in_channels;
+  TensorWriter writer;
+  for (const ExpectedTensor& tensor : expected_tensors(config)) {
+    if (tensor.name != "up_blocks.3.attentions.2.transformer_blocks.0.norm1.bias") {
+      writer.add(tensor.name, tensor.shape);
+      continue;
+    }
+    std::vector<float> bias(static_cast<size_t>(tensor.shape[0]));
+    for (size_t i = 0; i < bias.size(); ++i) bias[i] = i % 2 ? bias_spread : -bias_spread;
+    writer.add(tensor.name, HostTensor::from_f32(bias, tensor.shape));
+  }
   return writer.file();
 }
 
 TEST(Checkpoint, TellsSd2sPredictionTypeBySpreadOfANorm) {
   const TemporaryDirectory directory;
-  const ModelConfig base = Checkpoint::open(directory.write("base.safetensors", narrow_sd2(0.05f)))->config();
+  const ModelConfig base = Checkpoint::open(directory.write("base.safetensors", sd2_unet(0.05f)))->config();
+  EXPECT_EQ(base.family, Family::sd2);
   EXPECT_EQ(base.schedule.prediction_type, PredictionType::epsilon);
   EXPECT_EQ(base.native_size, 512);
-  const ModelConfig v = Checkpoint::open(directory.write("v.safetensors", narrow_sd2(0.15f)))->config();
+  const ModelConfig v = Checkpoint::open(directory.write("v.safetensors", sd2_unet(0.15f)))->config();
   EXPECT_EQ(v.schedule.prediction_type, PredictionType::v_prediction);
   EXPECT_EQ(v.native_size, 768);
+  const ModelConfig inpaint = Checkpoint::open(directory.write("inpaint.safetensors", sd2_unet(0.15f, 9)))->config();
+  EXPECT_EQ(inpaint.schedule.prediction_type, PredictionType::epsilon);
 }
 
 TEST(Checkpoint, KnowsTheMarksOfVPredictionAndZeroTerminalSnr) {
   const TemporaryDirectory directory;
+  UNetConfig config = published_config(Family::sdxl).unet;
+  config.block_out_channels = {32, 64, 64};
+  config.transformer_layers = {0, 1, 1};
+  config.mid_transformer_layers = 1;
   TensorWriter writer;
-  writer.add_renamed(*wide_golden("tiny-sdxl.safetensors"), [](const std::string& name) { return name; });
+  writer.add(expected_tensors(config));
+  EXPECT_EQ(Checkpoint::open(directory.write("e.safetensors", writer.file()))->config().schedule.prediction_type,
+            PredictionType::epsilon);
   writer.add("v_pred", Shape{0});
   writer.add("ztsnr", Shape{0});
   const auto model = Checkpoint::open(directory.write("v.safetensors", writer.file()));
+  EXPECT_EQ(model->config().family, Family::sdxl);
   EXPECT_EQ(model->config().schedule.prediction_type, PredictionType::v_prediction);
   EXPECT_TRUE(model->config().schedule.rescale_betas_zero_snr);
   EXPECT_TRUE(model->unknown_tensors().empty());
 }
 
 TEST(Checkpoint, FindsTheGuidanceEmbeddingOfLcmModels) {
-  const TemporaryDirectory directory;
   for (const char* name : {"time_embed.cond_proj.weight", "time_embedding.cond_proj.weight"}) {
+    const TemporaryDirectory directory;
     TensorWriter writer;
-    writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& stored) { return stored; });
+    writer.add_renamed(*golden_file("tiny-sd15"), [](const std::string& stored) { return stored; });
     writer.add(std::string("model.diffusion_model.") + name, Shape{32, 256});
-    const auto model = Checkpoint::open(directory.write("lcm.safetensors", writer.file()));
+    const auto model = open_changed(directory, "tiny-sd15", writer);
     EXPECT_EQ(model->config().unet.time_cond_proj_dim, 256) << name;
     EXPECT_NO_THROW(model->unet().get("time_embedding.cond_proj.weight", {32, 256})) << name;
     EXPECT_TRUE(model->unknown_tensors().empty());
@@ -256,45 +301,45 @@ TEST(Checkpoint, SaysWhatAFileIsInsteadOfACheckpoint) {
 TEST(Checkpoint, NamesAMissingTensorWithItsFile) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& name) {
+  writer.add_renamed(*golden_file("tiny-sd15"), [](const std::string& name) {
     return name == "model.diffusion_model.middle_block.0.in_layers.2.weight" ? "" : name;
   });
-  const auto model = Checkpoint::open(directory.write("holey.safetensors", writer.file()));
+  const auto model = open_changed(directory, "tiny-sd15", writer);
   expect_error(ErrorKind::invalid_file,
-               "holey.safetensors (UNet): tensor mid_block.resnets.0.conv1.weight of shape [64, 64, 3, 3] is missing",
+               "changed.safetensors (UNet): tensor mid_block.resnets.0.conv1.weight of shape [64, 64, 3, 3] is missing",
                [&] {
-                 model->unet().get("mid_block.resnets.0.conv1.weight", {64, 64, 3, 3});
+                 model->unet().get("mid_block.resnets.0.conv1.weight", Shape{64, 64, 3, 3});
                });
 }
 
 TEST(Checkpoint, NamesATensorOfAWrongShapeOrDtype) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& name) {
-    return name.find("model.diffusion_model.out.2.") == 0 ? "" : name;
+  writer.add_renamed(*golden_file("tiny-sd15"), [](const std::string& name) {
+    return name.starts_with("model.diffusion_model.out.2.") ? "" : name;
   });
   writer.add("model.diffusion_model.out.2.weight", Shape{4, 33, 3, 3});
   writer.add("model.diffusion_model.out.2.bias", Shape{4}, DType::i64);
-  const auto model = Checkpoint::open(directory.write("odd.safetensors", writer.file()));
+  const auto model = open_changed(directory, "tiny-sd15", writer);
   expect_error(
       ErrorKind::invalid_file,
       "model.diffusion_model.out.2.weight has shape [4, 33, 3, 3]; [4, 32, 3, 3] is expected for conv_out.weight", [&] {
-        model->unet().get("conv_out.weight", {4, 32, 3, 3});
+        model->unet().get("conv_out.weight", Shape{4, 32, 3, 3});
       });
   expect_error(ErrorKind::invalid_file,
                "model.diffusion_model.out.2.bias is of i64; a floating-point dtype is expected",
-               [&] { model->unet().get("conv_out.bias", {4}); });
+               [&] { model->unet().get("conv_out.bias", Shape{4}); });
 }
 
 TEST(Checkpoint, ListsTensorsThatBelongNowhere) {
   const TemporaryDirectory directory;
   TensorWriter writer;
-  writer.add_renamed(*wide_golden("tiny-sd15.safetensors"), [](const std::string& name) { return name; });
+  writer.add_renamed(*golden_file("tiny-sd15"), [](const std::string& name) { return name; });
   writer.add("model.diffusion_model.input_blocks.1.7.weight", Shape{1});
   writer.add("first_stage_model.decoder.extra.weight", Shape{1});
   writer.add("something.else", Shape{1});
   writer.add("model_ema.decay", Shape{1});
-  const auto model = Checkpoint::open(directory.write("more.safetensors", writer.file()));
+  const auto model = open_changed(directory, "tiny-sd15", writer);
   EXPECT_THAT(model->unknown_tensors(),
               testing::ElementsAre("first_stage_model.decoder.extra.weight",
                                    "model.diffusion_model.input_blocks.1.7.weight", "something.else"));
