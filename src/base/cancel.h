@@ -6,7 +6,8 @@
 
 namespace dreamlab {
 
-// A flag that one thread raises and the working thread reads between steps and blocks. Safe to raise from a signal handler.
+// A flag that one thread raises and the working thread reads between steps and blocks. Safe to raise from a signal
+// handler.
 class CancelToken {
  public:
   void cancel() noexcept { cancelled_.store(true, std::memory_order_relaxed); }

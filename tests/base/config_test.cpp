@@ -1,9 +1,10 @@
+#include "base/config.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "base/config.h"
 #include "base/error.h"
 
 namespace dreamlab {

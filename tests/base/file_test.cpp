@@ -1,3 +1,5 @@
+#include "base/file.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -5,7 +7,6 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/utf8.h"
 
 namespace dreamlab {

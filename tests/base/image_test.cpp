@@ -1,3 +1,5 @@
+#include "base/image.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spng.h>
@@ -10,7 +12,6 @@
 
 #include "base/error.h"
 #include "base/exif.h"
-#include "base/image.h"
 #include "base/image_codecs.h"
 
 namespace dreamlab {

@@ -1,10 +1,10 @@
+#include "base/pixel_deflate.h"
+
 #include <gtest/gtest.h>
 #include <libdeflate.h>
 
 #include <algorithm>
 #include <random>
-
-#include "base/pixel_deflate.h"
 
 namespace dreamlab {
 namespace {
