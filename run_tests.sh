@@ -7,7 +7,7 @@ preset=release
 usage() {
   cat <<'HELP'
 usage: ./run_tests.sh [--debug | --clang | --asan | --tsan] [CTEST OPTION...]
-  --asan    with address and undefined-behavior sanitizers      --tsan   with the thread sanitizer
+  --asan    by clang++, with address and undefined-behavior sanitizers      --tsan   with the thread sanitizer
 Further options go to ctest: ./run_tests.sh -R Tokenizer
 HELP
 }
@@ -22,7 +22,7 @@ for option in "$@"; do
 done
 
 groups=(build test)
-[[ $preset != clang ]] || groups+=(check)
+[[ $preset != clang && $preset != asan ]] || groups+=(check)
 "$root/tools/install_packages.sh" "${groups[@]}"
 
 cd "$root"

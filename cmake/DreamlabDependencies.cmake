@@ -1,6 +1,5 @@
 # Everything here is a Debian 12 package; ./localbuild installs them.
 find_package(Threads REQUIRED)
-find_package(OpenMP REQUIRED)       # oneDNN is built on it; we only tell it to keep to one thread
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)

@@ -110,6 +110,7 @@ class Bench {
  public:
   explicit Bench(const BenchFlags& flags)
       : flags_(flags), device_(make_device(flags.device, flags.dtype, flags.threads)) {
+    if (flags.size) size_ = parse_size(*flags.size);  // before anything that takes time
     report_.peak_tflops = measure_peak_tflops(*device_);
     report_.device = device_->description();
     report_.dtype = name_of(device_->compute_dtype());
@@ -151,13 +152,13 @@ class Bench {
 
   void make_requests() {
     GenerationRequest request = pipeline_->default_request();
-    if (flags_.size) request.size = parse_size(*flags_.size);
+    if (size_) request.size = *size_;
     request.prompt = "a majestic mountain landscape, golden hour, ultra detailed";
     request.steps = flags_.steps;
     request.guidance_scale = flags_.guidance;
     report_.size = to_string(request.size);
     for (int i = 0; i < flags_.batch; ++i) {
-      request.seed = static_cast<uint64_t>(42 + i);
+      request.seed = uint64_t{42} + static_cast<uint64_t>(i);
       requests_.push_back(request);
     }
     pipeline_->check(request);
@@ -194,6 +195,7 @@ class Bench {
       jobs.push_back(pipeline_->start(request));
     }
     std::vector<DenoisingJob*> batch;
+    batch.reserve(jobs.size());
     for (const auto& job : jobs) batch.push_back(job.get());
     time_stage("unet", flags_.repeat, [&](int) { pipeline_->advance(batch); });
   }
@@ -221,6 +223,7 @@ class Bench {
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::unique_ptr<Pipeline> pipeline_;
   std::vector<GenerationRequest> requests_;
+  std::optional<PictureSize> size_;
   BenchReport report_;
 };
 

@@ -1,8 +1,10 @@
 #include "device/cpu/library_matmul.h"
 
-#include <omp.h>
-
 #include "base/error.h"
+
+// Of GNU's OpenMP runtime, which oneDNN is built on. Declared here because omp.h belongs to the compiler, and clang's
+// to another runtime.
+extern "C" void omp_set_num_threads(int threads);
 
 namespace dreamlab::cpu {
 namespace {
