@@ -17,7 +17,7 @@ std::string cache_key(std::span<const TokenWindows> tokens, const TextRequest& r
   };
   append(&request.clip_skip, 1);
   for (const LoraUse& use : request.loras) {
-    const LoraAdapter* adapter = use.adapter.get();
+    const auto adapter = reinterpret_cast<uintptr_t>(use.adapter.get());
     append(&adapter, 1);
     append(&use.strength, 1);
   }
