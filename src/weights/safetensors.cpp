@@ -203,7 +203,8 @@ void check_layout(std::vector<HeaderEntry>& entries, uint64_t data_bytes, const 
 
 }  // namespace
 
-std::shared_ptr<const TensorFile> read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+std::shared_ptr<const TensorFile> read_safetensors(std::span<const std::byte> bytes,
+                                                   const std::shared_ptr<const void>& owner,
                                                    const std::filesystem::path& path) {
   const std::string file = path.string();
   uint64_t header_bytes = 0;

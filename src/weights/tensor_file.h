@@ -53,7 +53,8 @@ class TensorFile {
 std::shared_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path);
 
 // The readers by themselves, on bytes that `owner` keeps alive. `path` is for messages only.
-std::shared_ptr<const TensorFile> read_safetensors(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+std::shared_ptr<const TensorFile> read_safetensors(std::span<const std::byte> bytes,
+                                                   const std::shared_ptr<const void>& owner,
                                                    const std::filesystem::path& path);
 std::shared_ptr<const TensorFile> read_pytorch(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                                const std::filesystem::path& path);
