@@ -19,7 +19,7 @@ for step in "${steps[@]}"; do
       git ls-files -z -- '*.cpp' '*.h' | xargs -0 clang-format --dry-run -Werror
       echo "lint: format is right" ;;
     tidy)
-      # -fopenmp belongs to g++'s own runtime and says nothing to the checks.
+      # The compile commands are g++'s, whose warning options clang need not know.
       git ls-files -z -- 'src/*.cpp' 'apps/*.cpp' |
         xargs -0 -P "$(nproc)" -n 4 clang-tidy --quiet -p "$build" --extra-arg=-Wno-unknown-warning-option 2> >(grep -v 'warnings generated' >&2)
       echo "lint: clang-tidy has nothing to say" ;;
