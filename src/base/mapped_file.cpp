@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 
 #include "base/error.h"
@@ -45,7 +46,19 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
     data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.get(), 0);
     if (data == MAP_FAILED) fail(ErrorKind::unavailable, "{}: cannot map: {}", path.string(), std::strerror(errno));
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(static_cast<const std::byte*>(data), size));
+  return std::shared_ptr<const MappedFile>(new MappedFile(static_cast<const std::byte*>(data), size), Close());
+}
+
+std::shared_ptr<const void> MappedFile::dropping_pages(const std::shared_ptr<const void>& owner, const std::byte* data,
+                                                       size_t bytes) {
+  // The deleter tells a mapped file from memory of another kind, where dropping pages would lose their contents.
+  if (std::get_deleter<Close>(owner) == nullptr) return owner;
+  return {data, [owner, bytes](const std::byte* part) {
+            const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+            const auto begin = (reinterpret_cast<uintptr_t>(part) + page - 1) / page * page;
+            const auto end = (reinterpret_cast<uintptr_t>(part) + bytes) / page * page;
+            if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+          }};
 }
 
 MappedFile::~MappedFile() {

@@ -1,6 +1,7 @@
 #include "weights/tensor_map.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "weights/printable.h"
 #include "weights/tensor_file.h"
 
@@ -25,7 +26,9 @@ HostTensor TensorMap::get(std::string_view name, const Shape& shape) const {
   if (!is_floating_point(tensor.dtype))
     fail(ErrorKind::invalid_file, "{}: tensor {} is of {}; a floating-point dtype is expected", label_,
          printable(found->second.stored_name), name_of(tensor.dtype));
-  return aligned(tensor).reshape(shape);
+  HostTensor out = aligned(tensor).reshape(shape);
+  if (out.data == tensor.data) out.owner = MappedFile::dropping_pages(out.owner, out.data, out.bytes());
+  return out;
 }
 
 std::optional<Shape> TensorMap::shape_of(std::string_view name) const {
