@@ -15,23 +15,89 @@ namespace dreamlab {
 namespace {
 
 constexpr std::string_view kCpuDtypes[] = {"auto", "bf16", "fp32"};
+constexpr std::string_view kBackends[] = {"auto", "cuda", "cpu", "rknn"};
+constexpr std::string_view kCudaDtypes[] = {"fp16", "bf16", "fp32"};
+constexpr std::string_view kLogFormats[] = {"text", "json"};
+constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kRngs[] = {"cuda", "cpu"};
 constexpr std::string_view kTilings[] = {"auto", "on", "off"};
 
 constexpr Setting kSettings[] = {
+    // Models and devices.
+    {"BACKEND", SettingType::choice, "auto", "what computes; auto: CUDA, else RKNN, else the CPU", kBackends},
+    {"USE_SDXL", SettingType::boolean, "", "on: the model must be SDXL; off: it must not; not set: as detected"},
     {"MODEL_ROOT", SettingType::text, "", "directory that MODEL lies in"},
     {"MODEL", SettingType::text, "", "checkpoint file or diffusers directory"},
     {"SDXL_MODEL_ROOT", SettingType::text, "", "directory that SDXL_MODEL lies in; MODEL_ROOT where it is not set"},
     {"SDXL_MODEL", SettingType::text, "", "SDXL checkpoint, used when USE_SDXL is on; MODEL where it is not set"},
-    {"USE_SDXL", SettingType::boolean, "", "on: the model must be SDXL; off: it must not; not set: as detected"},
+    {"SDXL_ENABLED", SettingType::boolean, "0", "serve SDXL beside SD in one process, as /generate_sdxl"},
     {"CPU_DTYPE", SettingType::choice, "auto", "precision on the CPU; auto: bf16 where the processor has it",
      kCpuDtypes},
-    {"SCHEDULER", SettingType::text, "lcm", "sampler"},
-    {"RNG", SettingType::choice, "cuda", "whose random numbers: PyTorch's CUDA or CPU generator", kRngs},
-    {"VAE_TILING", SettingType::choice, "auto", "decode in tiles; auto: where the picture is large", kTilings},
+    {"CUDA_DTYPE", SettingType::choice, "fp16", "precision on a GPU", kCudaDtypes},
+    {"CUDA_DEVICE", SettingType::text, "cuda:0", "which GPU: cuda:N"},
+    {"CUDA_ENABLE_XFORMERS", SettingType::boolean, "1", "memory-efficient (flash) attention"},
+    {"CUDA_ATTENTION_SLICING", SettingType::boolean, "0", "attention computed in slices, for less memory"},
+    {"THREADS",
+     SettingType::integer,
+     "",
+     "threads of the CPU device; one per processor where it is not set",
+     {},
+     1,
+     1024},
+    // Requests.
     {"DEFAULT_SIZE", SettingType::size, "", "picture size; the model's native size where it is not set"},
     {"DEFAULT_STEPS", SettingType::integer, "4", "denoising steps", {}, 1, 50},
     {"DEFAULT_GUIDANCE", SettingType::number, "1.0", "guidance scale", {}, 0, 20},
+    {"DEFAULT_TIMEOUT", SettingType::number, "120", "seconds that a request may take", {}, 0.001, 86400},
+    {"SCHEDULER", SettingType::text, "lcm", "sampler"},
+    {"RNG", SettingType::choice, "cuda", "whose random numbers: PyTorch's CUDA or CPU generator", kRngs},
+    {"VAE_TILING", SettingType::choice, "auto", "decode in tiles; auto: where the picture is large", kTilings},
+    // Styles and modes.
+    {"LORA_ROOT", SettingType::text, "", "directory of the styles' LoRA files; MODEL_ROOT where it is not set"},
+    {"STYLES", SettingType::text, "", "file of styles; styles.yaml where it is there"},
+    {"MODES", SettingType::text, "", "file of modes; modes.yaml where it is there"},
+    // The service.
+    {"NUM_WORKERS", SettingType::integer, "1", "workers, each with a model of its own", {}, 1, 64},
+    {"QUEUE_MAX", SettingType::integer, "64", "jobs that wait before a further one is turned away", {}, 1, 100000},
+    {"BATCH_MAX",
+     SettingType::integer,
+     "",
+     "jobs that share a network call; as measured where it is not set",
+     {},
+     1,
+     64},
+    // Super-resolution.
+    {"SR_ENABLED", SettingType::boolean, "1", "super-resolution: /superres and superres in /generate"},
+    {"SR_MODEL_PATH", SettingType::text, "", "upscaler file; the built-in one where it is not set"},
+    {"SR_NUM_WORKERS", SettingType::integer, "1", "pictures that are upscaled at a time", {}, 1, 64},
+    {"SR_QUEUE_MAX",
+     SettingType::integer,
+     "32",
+     "pictures that wait before a further one is turned away",
+     {},
+     1,
+     100000},
+    {"SR_REQUEST_TIMEOUT", SettingType::number, "120", "seconds that upscaling may take", {}, 0.001, 86400},
+    {"SR_MAX_PIXELS", SettingType::integer, "24000000", "pixels of the largest upscaled picture", {}, 1, 1000000000},
+    // The server.
+    {"HOST", SettingType::text, "0.0.0.0", "address to listen on"},
+    {"PORT", SettingType::integer, "4200", "port to listen on; 0: any free one", {}, 0, 65535},
+    {"API_KEY", SettingType::text, "", "where it is set, every route but /health needs it"},
+    {"CORS_ORIGINS", SettingType::text, "", "origins that browsers may call from, separated by commas; *: any"},
+    {"TLS_CERT", SettingType::text, "", "certificate chain (PEM); with TLS_KEY the server speaks HTTPS"},
+    {"TLS_KEY", SettingType::text, "", "private key of TLS_CERT (PEM)"},
+    {"STORAGE", SettingType::text, "none",
+     "where finished pictures are kept: none, file:DIR or redis://HOST[:PORT][/DB]"},
+    {"STORAGE_TTL", SettingType::number, "86400", "seconds that a stored picture is kept", {}, 1, 1e9},
+    {"STORAGE_MAX_MB",
+     SettingType::integer,
+     "1024",
+     "MiB that STORAGE=file: may hold; the oldest leave first",
+     {},
+     1,
+     1000000000},
+    {"LOG_LEVEL", SettingType::choice, "info", "what is logged", kLogLevels},
+    {"LOG_FORMAT", SettingType::choice, "text", "lines for people or JSON for programs", kLogFormats},
 };
 
 struct BooleanWord {

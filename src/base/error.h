@@ -16,6 +16,10 @@ enum class ErrorKind {
   unavailable,       // a device, driver or file is not there
   out_of_memory,
   cancelled,
+  busy,       // a queue is full: try again later
+  timeout,    // a deadline has passed
+  not_found,  // no such thing under that name
+  too_large,  // more than a limit on sizes allows
   internal,  // our own mistake
 };
 
