@@ -1,0 +1,72 @@
+#pragma once
+
+// A bounded queue in front of the upscaler.
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "base/image.h"
+
+namespace dreamlab {
+
+struct SuperResolutionRequest {
+  std::shared_ptr<const Image> picture;
+  int magnitude = 2;  // passes, 1..3
+  ImageFormat format = ImageFormat::png;
+  int quality = 92;              // 1..100
+  std::vector<ImageText> texts;  // to write into the file
+};
+
+struct SuperResolutionResult {
+  std::vector<uint8_t> bytes;  // the file
+  int64_t width = 0, height = 0;
+  std::string model;  // "lanczos", or the file's name
+  int passes = 0, scale_per_pass = 0;
+  double run_ms = 0;
+};
+
+using SuperResolutionOutcome = std::variant<SuperResolutionResult, Error>;
+
+struct SuperResolutionOptions {
+  std::string model_path;  // "": built-in
+  int workers = 1;
+  size_t queue_max = 32;
+  double timeout_s = 120;
+  int64_t max_pixels = 24'000'000;
+  int threads = 0;
+  std::string dtype = "auto";
+};
+
+struct SuperResolutionStatistics {
+  size_t queue_depth = 0, queue_max = 0, active = 0;
+  uint64_t succeeded = 0, failed = 0, cancelled = 0, timed_out = 0, turned_away = 0;
+  double run_s = 0;
+};
+
+class SuperResolutionService {
+ public:
+  // Loads the model; throws Error where it cannot.
+  explicit SuperResolutionService(const SuperResolutionOptions& options);
+  ~SuperResolutionService();
+
+  // Throws Error: invalid_argument (a pass or the result goes over max_pixels: before any work), busy, unavailable.
+  // on_done is called exactly once from the service's threads. The returned token cancels.
+  std::shared_ptr<CancelToken> submit(SuperResolutionRequest request,
+                                      std::function<void(SuperResolutionOutcome)> on_done);
+
+  const std::string& model() const;
+  int scale() const;
+  SuperResolutionStatistics statistics() const;
+  void shut_down();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace dreamlab

@@ -1,0 +1,26 @@
+#pragma once
+
+// The registry of styles: LoRA files under a name, each with a ladder of strengths. Read from styles.yaml:
+//
+//   styles:
+//     papercut: {title: Papercut, path: papercut.safetensors, levels: [0.5, 0.8, 1.0], cross_attention_dim: 2048}
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dreamlab {
+
+struct StyleEntry {
+  std::string id, title;
+  std::filesystem::path path;                  // whole
+  std::vector<double> levels{1.0};             // strength of level 1, 2, ...
+  std::optional<int64_t> cross_attention_dim;  // unset: read from the file
+  bool operator==(const StyleEntry&) const = default;
+};
+
+// Paths in the file are relative to lora_root. Throws Error(invalid_file) with file, line and what is allowed.
+std::vector<StyleEntry> read_styles(const std::filesystem::path& path, const std::filesystem::path& lora_root);
+
+}  // namespace dreamlab
