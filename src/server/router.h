@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,12 +9,16 @@
 
 namespace dreamlab {
 
+struct RouteDescription;
+
 struct Route {
   std::string method;   // GET also answers HEAD
   std::string pattern;  // "/api/jobs/{id}"; "{key...}" takes the rest of the path
   Handler handler;
   bool needs_key = true;       // API_KEY
   int64_t max_body = 1 << 20;  // bytes; 413 above
+  // For the OpenAPI document (route_description.h); null: not in it.
+  std::shared_ptr<const RouteDescription> description;
 };
 
 class Router {
