@@ -16,8 +16,8 @@
 #include "base/image.h"
 #include "base/picture_size.h"
 #include "base/thread_pool.h"
+#include "device/make_device.h"
 #include "dreamlab/commands.h"
-#include "dreamlab/device_choice.h"
 #include "pipeline/pipeline.h"
 
 namespace dreamlab {

@@ -10,13 +10,15 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/version.h"
+#include "device/make_device.h"
 #include "dreamlab/commands.h"
-#include "dreamlab/device_choice.h"
 #include "dreamlab/generate_options.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/parameters_text.h"
 #include "pipeline/pipeline.h"
 #include "scheduler/sampler.h"
+#include "worker/model_location.h"
 
 namespace dreamlab {
 
@@ -36,12 +38,6 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-void check_family(const GenerateSettings& settings, const ModelConfig& config) {
-  if (!settings.expect_sdxl || *settings.expect_sdxl == config.is_sdxl()) return;
-  fail(ErrorKind::invalid_file, "{}: this is {}, but USE_SDXL={} expects {}", settings.model_path,
-       name_of(config.family), *settings.expect_sdxl ? 1 : 0, *settings.expect_sdxl ? "SDXL" : "SD 1.x or 2.x");
-}
-
 // The request of every picture of the batch, pictures brought to its size.
 std::vector<GenerationRequest> make_requests(const GenerateSettings& settings, const Pipeline& pipeline) {
   GenerationRequest request = settings.request;
@@ -59,12 +55,6 @@ std::vector<GenerationRequest> make_requests(const GenerateSettings& settings, c
   return requests;
 }
 
-std::string model_name(const GenerateSettings& settings) {
-  const std::filesystem::path path(settings.model_path);
-  const std::filesystem::path name = path.has_filename() ? path : path.parent_path();
-  return std::filesystem::is_directory(path) ? name.filename().string() : name.stem().string();
-}
-
 struct Written {
   std::string path;
   size_t bytes;
@@ -76,7 +66,8 @@ std::vector<Written> write_results(const GenerateSettings& settings, std::span<c
   for (size_t i = 0; i < results.size(); ++i) {
     EncodeOptions options;
     options.quality = settings.quality;
-    options.texts = {{"parameters", parameters_text(requests[i], model_name(settings), "dreamlab " DREAMLAB_VERSION)}};
+    options.texts = {
+        {"parameters", parameters_text(requests[i], model_name(settings.model_path), std::string(program_name()))}};
     const std::vector<uint8_t> file = encode_image(results[i].image, settings.format, options);
     write_file(settings.outputs[i], file);
     if (!settings.fingerprints.empty()) write_file(settings.fingerprints[i], results[i].fingerprint);
@@ -140,7 +131,7 @@ void generate(const GenerateSettings& settings) {
   progress.note("loading " + settings.model_path);
   const std::unique_ptr<Device> device = make_device(settings.device, settings.dtype, settings.threads);
   std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(settings.model_path);
-  check_family(settings, checkpoint->config());
+  if (settings.expect_sdxl) check_family(settings.model_path, checkpoint->config(), *settings.expect_sdxl);
   PipelineOptions options;
   options.vae = settings.vae_path.value_or("");
   options.cancel = &interrupted;

@@ -4,11 +4,11 @@
 
 #include <charconv>
 #include <filesystem>
-#include <random>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "scheduler/sampler.h"
+#include "worker/model_location.h"
 
 namespace dreamlab {
 
@@ -16,7 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kLargestRandomSeed = 99'999'999;
 constexpr int64_t kMaxImageFileBytes = int64_t{256} << 20;
 constexpr int kMaxBatch = 64;
 
@@ -39,20 +38,9 @@ void check_exists(const std::string& path, std::string_view what) {
   if (!fs::exists(path, error)) fail(ErrorKind::unavailable, "{}: no such {}", path, what);
 }
 
-std::string in_directory(const std::optional<std::string>& root, const std::string& name) {
-  std::error_code error;
-  if (!root || fs::path(name).is_absolute() || fs::exists(name, error)) return name;
-  return (fs::path(*root) / name).string();
-}
-
 std::string find_model(const GenerateFlags& flags, const Config& config) {
-  const auto root = config.text("MODEL_ROOT");
-  if (flags.model) return in_directory(root, *flags.model);
-  if (config.boolean("USE_SDXL").value_or(false) && config.text("SDXL_MODEL")) {
-    const auto sdxl_root = config.text("SDXL_MODEL_ROOT");
-    return in_directory(sdxl_root ? sdxl_root : root, *config.text("SDXL_MODEL"));
-  }
-  if (config.text("MODEL")) return in_directory(root, *config.text("MODEL"));
+  if (flags.model) return in_directory(config.text("MODEL_ROOT"), *flags.model).string();
+  if (const auto model = locate_model(config)) return model->string();
   fail(ErrorKind::invalid_argument,
        "no model: name a checkpoint file or a diffusers directory with --model or in MODEL");
 }
@@ -100,16 +88,6 @@ std::string checked_sampler(const GenerateFlags& flags, const Config& config) {
   }
 }
 
-TilingMode tiling_from(const std::string& name) {
-  if (name == "on") return TilingMode::on;
-  return name == "off" ? TilingMode::off : TilingMode::automatic;
-}
-
-uint64_t random_seed() {
-  std::random_device device;
-  return std::uniform_int_distribution<uint64_t>(0, kLargestRandomSeed)(device);
-}
-
 void check_flags(const GenerateFlags& flags) {
   check_range("--steps", flags.steps, kMinSteps, kMaxSteps);
   check_range("--guidance", flags.guidance, 0, kMaxGuidance);
@@ -144,7 +122,7 @@ GenerationRequest request_from(const GenerateFlags& flags, const Config& config)
   request.noise = noise_kind_from_name(flags.rng ? *flags.rng : *config.text("RNG"));
   request.emphasis = !flags.no_emphasis;
   request.clip_skip = flags.clip_skip;
-  request.vae_tiling = tiling_from(flags.vae_tiling ? *flags.vae_tiling : *config.text("VAE_TILING"));
+  request.vae_tiling = tiling_mode_from_name(flags.vae_tiling ? *flags.vae_tiling : *config.text("VAE_TILING"));
   request.init_image = load_image(flags.init_image);
   request.mask = load_image(flags.mask);
   if (flags.strength) request.strength = *flags.strength;

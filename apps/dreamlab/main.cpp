@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/exit_codes.h"
 
@@ -26,7 +27,7 @@ int report(std::string message, int code) {
 
 int run(int argc, char** argv) {
   CLI::App app("Dream Lab: Stable Diffusion 1.x, 2.x and SDXL on this machine, from one checkpoint file.", "dreamlab");
-  app.set_version_flag("--version", std::string("dreamlab ") + DREAMLAB_VERSION);
+  app.set_version_flag("--version", std::string(program_name()));
   app.require_subcommand(0, 1);
   app.footer(
       "Example:\n"

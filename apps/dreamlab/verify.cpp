@@ -9,8 +9,8 @@
 #include <string>
 
 #include "base/error.h"
+#include "device/make_device.h"
 #include "dreamlab/commands.h"
-#include "dreamlab/device_choice.h"
 
 namespace dreamlab {
 namespace {

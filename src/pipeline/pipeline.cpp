@@ -95,6 +95,7 @@ void Pipeline::check(const GenerationRequest& request) const {
   check_range("strength", request.strength, 1e-6, 1.0);
   if (request.eta) check_range("eta", *request.eta, 0.0, 1.0);
   find_sampler(request.sampler);
+  text_.check_clip_skip(request.clip_skip);
   if (request.mask && !request.init_image) {
     fail(ErrorKind::invalid_argument, "a mask needs the picture that it belongs to");
   }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/image.h"
@@ -17,6 +18,8 @@
 namespace dreamlab {
 
 enum class TilingMode { automatic, on, off };
+// "auto", "on", "off". Throws Error(invalid_argument) for another name.
+TilingMode tiling_mode_from_name(std::string_view name);
 
 // A style: an adapter from Pipeline::load_lora() and how much of it.
 struct LoraUse {

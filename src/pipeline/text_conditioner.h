@@ -53,6 +53,9 @@ class TextConditioner {
   // Throws Error(invalid_argument) for a clip_skip beyond the encoders' blocks.
   TextPair encode(const TextRequest& request, const CancelToken* cancel = nullptr);
 
+  // Throws Error(invalid_argument) beyond the encoders' blocks.
+  void check_clip_skip(int clip_skip) const;
+
   // Prompts that are kept, at most kCachedPrompts.
   size_t cached_prompts() const { return cache_.size(); }
   static constexpr size_t kCachedPrompts = 64;
@@ -66,7 +69,6 @@ class TextConditioner {
   TextConditioning encode_windows(const Context& context, const Tokens& tokens, int clip_skip) const;
   Tensor weighted(const Tensor& states, const TokenWindows& tokens) const;
   TextConditioning zeros_like(const TextConditioning& conditioning) const;
-  void check_clip_skip(int clip_skip) const;
 
   Device& device_;
   ModelConfig config_;

@@ -1,5 +1,7 @@
 #include "scheduler/random.h"
 
+#include <random>
+
 #include "base/error.h"
 #include "scheduler/torch_cpu_noise.h"
 #include "scheduler/torch_cuda_noise.h"
@@ -15,6 +17,12 @@ NoiseKind noise_kind_from_name(std::string_view name) {
     if (name == name_of(kind)) return kind;
   }
   fail(ErrorKind::invalid_argument, "\"{}\" is no random number generator; there are cuda and cpu", name);
+}
+
+uint64_t random_seed() {
+  constexpr uint64_t kLargest = 99'999'999;
+  std::random_device device;
+  return std::uniform_int_distribution<uint64_t>(0, kLargest)(device);
 }
 
 std::unique_ptr<NoiseSource> make_noise_source(NoiseKind kind, uint64_t seed, NoisePrecision precision) {

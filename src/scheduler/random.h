@@ -32,6 +32,9 @@ std::string_view name_of(NoiseKind kind);
 // Throws Error(invalid_argument) that lists the names.
 NoiseKind noise_kind_from_name(std::string_view name);
 
+// A seed for a request that has none: at random in 0..99,999,999, short enough to be read out and typed again.
+uint64_t random_seed();
+
 // A generator as after torch.Generator(kind).manual_seed(seed). The results are the same on every machine and compiler;
 // they equal PyTorch's own to a few units in the last place (its vectorised logarithm and sine are not those of the C
 // library).

@@ -46,10 +46,11 @@ struct JobRequest {
 struct JobResult {
   std::vector<uint8_t> png;              // with its parameters in a text chunk
   uint64_t seed = 0;                     // that was used
-  std::optional<Fingerprint> latents;    // of run_job_with_latents
+  std::optional<Fingerprint> latents;    // of the final latents; run_job() leaves it out
   std::shared_ptr<const Image> picture;  // the same pixels, for whatever comes after
   std::string parameters;                // the text in the PNG
   GenerationTimings timings;             // of this job: steps that it shared count in full
+  double encode_png_ms = 0;
 };
 
 using JobOutcome = std::variant<JobResult, Error>;
@@ -60,8 +61,8 @@ class Job {
   using Clock = std::chrono::steady_clock;
   using Deliver = std::function<void(JobOutcome)>;
 
-  // deliver is called exactly once, from whichever thread ends the job: with the first result or error. A job that is
-  // destroyed before delivers Error(internal).
+  // deliver is called exactly once, from whichever thread ends the job: with the first result or error. It must not
+  // throw; empty: nobody wants to know. A job that is destroyed before delivers Error(internal).
   Job(JobRequest request, Deliver deliver, bool with_latents = false);
   ~Job();
   Job(const Job&) = delete;
@@ -86,7 +87,8 @@ class Job {
   bool with_latents_;
   CancelToken cancel_;
   mutable std::mutex mutex_;
-  Deliver deliver_;  // empty once it was called
+  bool ended_ = false;
+  Deliver deliver_;
 };
 
 }  // namespace dreamlab

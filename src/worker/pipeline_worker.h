@@ -61,13 +61,13 @@ class PipelineWorker {
   // One network call for each; those of one latent size share it. No job may be done. When it throws
   // Error(cancelled), since `cancel` was raised, every job is where it was before or one step on.
   virtual void advance(std::span<ActiveJob* const> jobs, const CancelToken* cancel) = 0;
-  // Decodes a done job.
+  // Decodes a done job and fills in everything of its result.
   virtual JobResult finish(ActiveJob& job) = 0;
   // A small picture of where a job stands, made fast. Its sides are those of the latents or a multiple.
   virtual Image preview(const ActiveJob& job) = 0;
 
- protected:
-  JobResult run(const Job& job, bool with_latents);
+ private:
+  JobResult run(const Job& job);
 };
 
 }  // namespace dreamlab

@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dreamlab {
@@ -19,6 +21,13 @@ struct StyleEntry {
   std::optional<int64_t> cross_attention_dim;  // unset: read from the file
   bool operator==(const StyleEntry&) const = default;
 };
+
+class YamlEntry;
+
+// The style under an entry {title, path, levels, cross_attention_dim}, of which only path must be there. allowed_keys:
+// those and what else the entry may have.
+StyleEntry read_style(const std::string& id, const YamlEntry& entry, const std::filesystem::path& lora_root,
+                      std::span<const std::string_view> allowed_keys);
 
 // Paths in the file are relative to lora_root. Throws Error(invalid_file) with file, line and what is allowed.
 std::vector<StyleEntry> read_styles(const std::filesystem::path& path, const std::filesystem::path& lora_root);

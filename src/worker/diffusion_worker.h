@@ -1,0 +1,62 @@
+#pragma once
+
+// The workers for Stable Diffusion on a Device: one implementation over a Pipeline, under two names.
+#include <memory>
+#include <string_view>
+
+#include "device/device.h"
+#include "pipeline/pipeline.h"
+#include "weights/checkpoint.h"
+#include "worker/pipeline_worker.h"
+#include "worker/style_shelf.h"
+#include "worker/worker_options.h"
+
+namespace dreamlab {
+
+// What a request may ask of a worker.
+constexpr int kMaxJobSteps = 50;
+constexpr double kMaxJobGuidance = 20;
+// Text is encoded, and looked at by every layer of every step, in windows of 75 tokens: this many are some 1,800 words.
+constexpr size_t kMaxPromptBytes = 20'000;
+constexpr int64_t kMaxPromptWindows = 32;
+
+class DiffusionWorker : public PipelineWorker {
+ public:
+  const WorkerInfo& info() const override { return info_; }
+  void check(const JobRequest& request) const override;
+  std::unique_ptr<ActiveJob> start(const Job& job) override;
+  void advance(std::span<ActiveJob* const> jobs, const CancelToken* cancel) override;
+  JobResult finish(ActiveJob& job) override;
+  Image preview(const ActiveJob& job) override;
+
+ protected:
+  // sdxl: what the model must be. The backend of the options is a device's name. Throws Error as make_worker() does.
+  DiffusionWorker(std::string_view name, bool sdxl, const WorkerOptions& options,
+                  std::shared_ptr<const Checkpoint> checkpoint);
+
+ private:
+  // What a job asks for, the rest filled in: all but seed, pictures and style.
+  GenerationRequest resolve(const JobRequest& request) const;
+
+  WorkerOptions options_;
+  std::unique_ptr<Device> device_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<StyleShelf> styles_;
+  WorkerInfo info_;
+};
+
+// SD 1.x and 2.x.
+class SdWorker final : public DiffusionWorker {
+ public:
+  SdWorker(const WorkerOptions& options, std::shared_ptr<const Checkpoint> checkpoint)
+      : DiffusionWorker("SD", false, options, std::move(checkpoint)) {}
+};
+
+// SDXL and its refiner.
+class SdxlWorker final : public DiffusionWorker {
+ public:
+  SdxlWorker(const WorkerOptions& options, std::shared_ptr<const Checkpoint> checkpoint)
+      : DiffusionWorker("SDXL", true, options, std::move(checkpoint)) {}
+};
+
+}  // namespace dreamlab

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/config.h"
+#include "weights/model_config.h"
+
+namespace dreamlab {
+
+// Which of a process's models: its first one, or the SDXL model that is served beside it (SDXL_ENABLED).
+enum class ModelSlot { main, sdxl };
+
+// The model that the environment names: MODEL in MODEL_ROOT; for the SDXL slot, and for the main one under USE_SDXL=1,
+// SDXL_MODEL in SDXL_MODEL_ROOT, each falling back to the former. nullopt where it names none.
+std::optional<std::filesystem::path> locate_model(const Config& config, ModelSlot slot = ModelSlot::main);
+
+// `name` in the directory `root`; `name` itself where there is no root, where it is absolute, or where it leads to
+// something from here.
+std::filesystem::path in_directory(const std::optional<std::string>& root, const std::string& name);
+
+// Throws Error(invalid_file), one line, unless the model is SDXL where that is wanted, or SD 1.x or 2.x where it is
+// not.
+void check_family(const std::filesystem::path& model, const ModelConfig& config, bool sdxl);
+
+// What a model is called: its file's or directory's name, without folder and extension.
+std::string model_name(const std::filesystem::path& model);
+
+}  // namespace dreamlab

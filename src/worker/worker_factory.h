@@ -1,0 +1,15 @@
+#pragma once
+
+#include <memory>
+
+#include "worker/pipeline_worker.h"
+#include "worker/worker_options.h"
+
+namespace dreamlab {
+
+// The worker for a model, by backend, USE_SDXL and what the checkpoint is. Loads the model. Throws Error, one line:
+// unavailable (no such file, a backend that is not there), invalid_file (damaged, another kind of file, or SDXL where
+// it must not be and the reverse), invalid_argument (a default out of range).
+std::shared_ptr<PipelineWorker> make_worker(const WorkerOptions& options);
+
+}  // namespace dreamlab
