@@ -21,8 +21,8 @@ struct ContentDescription {
 struct ResponseDescription {
   int status = 200;
   std::string description;
-  std::vector<ContentDescription> content;
-  std::vector<HeaderDescription> headers;
+  std::vector<ContentDescription> content = {};
+  std::vector<HeaderDescription> headers = {};
 };
 
 // Of the path or the query.
@@ -32,13 +32,13 @@ struct ParameterDescription {
 };
 
 struct RouteDescription {
-  std::string tag;      // the heading it stands under
-  std::string summary;  // one line
-  std::string details;  // Markdown; "" none
-  std::vector<ParameterDescription> parameters;
-  std::vector<ContentDescription> request;  // the body, in one of these forms
-  std::vector<ResponseDescription> responses;
-  std::vector<int> errors;  // statuses answered by {"detail": ...}; 401 goes without saying
+  std::string tag;           // the heading it stands under
+  std::string summary;       // one line
+  std::string details = "";  // "" none
+  std::vector<ParameterDescription> parameters = {};
+  std::vector<ContentDescription> request = {};  // the body, in one of these forms
+  std::vector<ResponseDescription> responses = {};
+  std::vector<int> errors = {};  // statuses answered by {"detail": ...}; 401 goes without saying
 };
 
 // {"detail": ...}

@@ -18,7 +18,7 @@ struct Route {
   bool needs_key = true;       // API_KEY
   int64_t max_body = 1 << 20;  // bytes; 413 above
   // For the OpenAPI document (route_description.h); null: not in it.
-  std::shared_ptr<const RouteDescription> description;
+  std::shared_ptr<const RouteDescription> description = nullptr;
 };
 
 class Router {

@@ -106,7 +106,7 @@ struct ObjectRules {
   std::string title;  // "GenerateRequest": its name in the document
   std::string description;
   UnknownFields unknown = UnknownFields::refuse;
-  std::vector<FieldRules> fields;
+  std::vector<FieldRules> fields = {};
   bool is_array = false;  // the document is an array of such objects; in responses only
 };
 
@@ -176,6 +176,11 @@ class Schema {
             [&schema, member](T& target, FieldValue&& value) {
               target.*member = schema.make(*std::get<std::shared_ptr<ObjectValue>>(value));
             }};
+  }
+
+  static Field nullable(Field field) {
+    field.rules.is_nullable = true;
+    return field;
   }
 
   Schema(ObjectRules rules, std::vector<Field> fields) {
