@@ -1,7 +1,9 @@
 #include "server/routes.h"
 
+#include "server/metrics_routes.h"
 #include "server/openapi.h"
 #include "server/route_modules.h"
+#include "server/storage_routes.h"
 
 namespace dreamlab {
 
@@ -81,6 +83,8 @@ void register_routes(Router& router, std::shared_ptr<ServerContext> context) {
   register_openai_routes(router, context);
   register_sdapi_routes(router, context);
   register_status_routes(router, context);
+  register_metrics_routes(router, context);
+  register_storage_routes(router, context);
   register_document_routes(router, context);
 }
 

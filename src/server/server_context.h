@@ -14,6 +14,7 @@
 
 namespace dreamlab {
 
+class HttpStatistics;
 class JobRegistry;
 
 struct ServerContext {
@@ -27,6 +28,7 @@ struct ServerContext {
   std::shared_ptr<SuperResolutionService> super_resolution;  // null: not enabled
   std::shared_ptr<Storage> storage;                          // null: none
   std::shared_ptr<JobRegistry> jobs;                         // of /api/jobs
+  std::shared_ptr<HttpStatistics> http;                      // for /metrics; null: not counted
 
   // For work that would hold up the server's threads: decoding uploads, encoding pictures, storage.
   std::shared_ptr<boost::asio::thread_pool> blocking;

@@ -22,7 +22,7 @@ struct StorageOptions {
   uint64_t max_bytes = uint64_t{1} << 30;  // of a directory
 };
 
-constexpr uint64_t kMaxObjectBytes = uint64_t{64} << 20;
+constexpr uint64_t kMaxObjectBytes = uint64_t{128} << 20;
 
 // Safe to use from several threads; calls may block, for some seconds at most. All throw Error(unavailable) when the
 // store cannot be reached, Error(invalid_argument) for a key that is none: 1..128 of A-Z a-z 0-9 . _ - and no leading
