@@ -26,6 +26,11 @@ FieldRules&& FieldRules::nullable() && {
   return std::move(*this);
 }
 
+FieldRules&& FieldRules::multiples(int64_t of) && {
+  multiple_of = of;
+  return std::move(*this);
+}
+
 FieldRules&& FieldRules::length(size_t fewest, size_t most) && {
   shortest = fewest;
   longest = most;
@@ -166,6 +171,7 @@ std::string allowed(const FieldRules& rules) {
       break;
     case ValueType::integer:
       text = "an integer" + range;
+      if (rules.multiple_of > 1) text += fmt::format(", a multiple of {}", rules.multiple_of);
       break;
     case ValueType::number:
       text = "a number" + range;
@@ -264,6 +270,7 @@ FieldValue read_value(const json& value, const std::string& path, const FieldRul
       const auto number = to_integer(value);
       if (!number) refuse(path, rules, shown(value));
       check_bounds(static_cast<double>(*number), path, rules, value);
+      if (*number % rules.multiple_of != 0) refuse(path, rules, shown(value));
       return *number;
     }
     case ValueType::number:
@@ -466,6 +473,7 @@ json field_schema(const FieldRules& rules) {
   schema["description"] = rules.description;
   if (rules.smallest) schema["minimum"] = bound(*rules.smallest, rules.type);
   if (rules.largest) schema["maximum"] = bound(*rules.largest, rules.type);
+  if (rules.multiple_of > 1) schema["multipleOf"] = rules.multiple_of;
   const bool is_text = rules.type == ValueType::text;
   if (rules.shortest) schema[is_text ? "minLength" : "minItems"] = *rules.shortest;
   if (rules.longest) schema[is_text ? "maxLength" : "maxItems"] = *rules.longest;

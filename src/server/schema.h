@@ -69,6 +69,7 @@ struct FieldRules {
   bool is_required = false;
   bool is_nullable = false;                       // null counts as absent
   std::optional<double> smallest, largest;        // of a number
+  int64_t multiple_of = 1;                        // of an integer
   std::optional<size_t> shortest, longest;        // of a text in bytes, of an array in elements
   std::vector<std::string> choices;               // of a text
   std::string pattern;                            // of a text, for the document (ECMA 262); `check` decides
@@ -79,6 +80,7 @@ struct FieldRules {
 
   FieldRules&& required() &&;
   FieldRules&& nullable() &&;
+  FieldRules&& multiples(int64_t of) &&;
   FieldRules&& length(size_t fewest, size_t most) &&;
   FieldRules&& form(std::string regular_expression, std::function<void(const std::string&)> checker) &&;
   FieldRules&& fallback(FieldValue value) &&;
