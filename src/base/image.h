@@ -70,6 +70,9 @@ std::vector<uint8_t> encode_image(const Image& image, ImageFormat format, const 
 // Another size through a separable Lanczos filter of radius 3, widened when shrinking so that nothing aliases; edges
 // repeat.
 Image resize_image(const Image& image, int64_t width, int64_t height);
+// The same filter on numbers [height, width, channels] to [to_height, to_width, channels], neither rounded nor clamped.
+std::vector<float> resize_values(std::span<const float> values, int64_t width, int64_t height, int64_t channels,
+                                 int64_t to_width, int64_t to_height);
 
 // Without its alpha channel, laid over black.
 Image drop_alpha(const Image& image);

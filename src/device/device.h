@@ -19,6 +19,8 @@ enum class Activation {
   quick_gelu,  // x * sigmoid(1.702 x)
   relu,
   leaky_relu,  // slope 0.2 below zero
+  tanh,
+  sigmoid,
 };
 
 // A convolution's window. Height before width; padding of each side on its own, since the VAE's downsampling pads right

@@ -212,6 +212,31 @@ RrdbNetConfig detect_rrdbnet_config(const WeightSource& network, const std::stri
   return config;
 }
 
+EspcnConfig detect_espcn_config(const WeightSource& network, const EspcnNaming& naming, const std::string& label) {
+  EspcnConfig config{{}, {}, 0, naming.hidden, naming.sigmoid_output, naming.range};
+  const auto weight = [](size_t i) { return fmt::format("conv{}.weight", i + 1); };
+  if (const int64_t in = extent(network, weight(0), 4, 1, label); in != 1)
+    fail(ErrorKind::unsupported, "{}: an ESPCN on {} channels; 1 (luminance) is allowed", label, in);
+  for (size_t i = 0; i < naming.modules.size(); ++i) {
+    const int64_t out = extent(network, weight(i), 4, 0, label), kernel = extent(network, weight(i), 4, 2, label);
+    if (out > kMostChannels || kernel % 2 == 0 || kernel > kWidestKernel)
+      fail(ErrorKind::unsupported,
+           "{}: {} has {} channels and a window of {}; up to {} and odd windows up to {} are "
+           "allowed",
+           label, weight(i), out, kernel, kMostChannels, kWidestKernel);
+    config.kernels.push_back(kernel);
+    if (i + 1 < naming.modules.size()) {
+      config.features.push_back(out);
+      continue;
+    }
+    while (config.scale * config.scale < out && config.scale < kLargestScale) ++config.scale;
+    if (config.scale < 2 || config.scale * config.scale != out)
+      fail(ErrorKind::unsupported, "{}: {} has {} channels; the square of a scale from 2 to {} is expected", label,
+           weight(i), out, kLargestScale);
+  }
+  return config;
+}
+
 void settle_added_conditions(ModelConfig& config) {
   UNetConfig& unet = config.unet;
   if (unet.projection_class_embeddings_input_dim == 0) return;

@@ -32,6 +32,7 @@ TextEncoderConfig detect_text_encoder_config(const WeightSource& encoder, bool o
 ControlNetConfig detect_controlnet_config(const WeightSource& controlnet, const std::string& label);
 TaesdConfig detect_taesd_config(const WeightSource& taesd, const std::string& label);
 RrdbNetConfig detect_rrdbnet_config(const WeightSource& network, const std::string& label);
+EspcnConfig detect_espcn_config(const WeightSource& network, const EspcnNaming& naming, const std::string& label);
 
 // The width of each number's sinusoid among SDXL's added conditions, which its shapes give only together with the
 // pooled text's width: the condition vector is the pooled text and six such sinusoids (five for the refiner).

@@ -1,5 +1,5 @@
 // The module structure is diffusers': UNet2DConditionModel, AutoencoderKL, ControlNetModel, AutoencoderTiny;
-// transformers' CLIPTextModel; RRDBNet as in the ESRGAN paper's code.
+// transformers' CLIPTextModel; RRDBNet as in the ESRGAN paper's code; ESPCN as conv1, conv2, ...
 #include "weights/expected_tensors.h"
 
 #include <fmt/format.h>
@@ -299,6 +299,17 @@ ExpectedTensors expected_tensors(const RrdbNetConfig& config) {
   if (config.scale * config.unshuffle >= 4) list.conv("conv_up2", config.features, config.features);
   list.conv("conv_hr", config.features, config.features);
   list.conv("conv_last", config.features, config.out_channels);
+  return std::move(list.tensors);
+}
+
+ExpectedTensors expected_tensors(const EspcnConfig& config) {
+  Listing list;
+  int64_t in = 1;
+  for (size_t i = 0; i < config.kernels.size(); ++i) {
+    const int64_t out = i < config.features.size() ? config.features[i] : config.scale * config.scale;
+    list.conv(fmt::format("conv{}", i + 1), in, out, config.kernels[i]);
+    in = out;
+  }
   return std::move(list.tensors);
 }
 

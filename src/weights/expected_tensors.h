@@ -22,5 +22,6 @@ ExpectedTensors expected_tensors(const TextEncoderConfig& config);
 ExpectedTensors expected_tensors(const ControlNetConfig& config);
 ExpectedTensors expected_tensors(const TaesdConfig& config);
 ExpectedTensors expected_tensors(const RrdbNetConfig& config);
+ExpectedTensors expected_tensors(const EspcnConfig& config);
 
 }  // namespace dreamlab

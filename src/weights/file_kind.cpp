@@ -14,7 +14,7 @@ struct Signature {
 };
 
 // In order: the first signature that a file has decides.
-constexpr std::array<Signature, 20> kSignatures{{
+constexpr std::array<Signature, 23> kSignatures{{
     {FileKind::checkpoint,
      {"model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in.weight"}},
     {FileKind::unet, {"model.diffusion_model.input_blocks.0.0.weight", ""}},
@@ -36,6 +36,9 @@ constexpr std::array<Signature, 20> kSignatures{{
     {FileKind::embedding, {"clip_l", ""}},
     {FileKind::embedding, {"clip_g", ""}},
     {FileKind::embedding, {"string_to_param", ""}},
+    {FileKind::espcn, {"first_part.0.weight", "last_part.0.weight"}},
+    {FileKind::espcn, {"feature_maps.0.weight", "sub_pixel.0.weight"}},
+    {FileKind::espcn, {"conv1.weight", "conv3.weight"}},
 }};
 
 struct KindRow {
@@ -43,11 +46,12 @@ struct KindRow {
   std::string_view id, article, name;
 };
 
-constexpr std::array<KindRow, 10> kKinds{{
+constexpr std::array<KindRow, 11> kKinds{{
     {FileKind::checkpoint, "checkpoint", "a", "Stable Diffusion checkpoint"},
     {FileKind::unet, "unet", "a", "UNet"},
     {FileKind::lora, "lora", "a", "LoRA"},
     {FileKind::upscaler, "upscaler", "an", "upscaler (RRDBNet)"},
+    {FileKind::espcn, "espcn", "an", "upscaler (ESPCN)"},
     {FileKind::vae, "vae", "a", "VAE (AutoencoderKL)"},
     {FileKind::controlnet, "controlnet", "a", "ControlNet"},
     {FileKind::taesd, "taesd", "a", "TAESD (AutoencoderTiny)"},

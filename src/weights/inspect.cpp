@@ -104,6 +104,15 @@ void report_upscaler(const fs::path& path, const TensorFile& file, FileReport& r
   report_network(network, file, report);
 }
 
+void report_espcn(const fs::path& path, const TensorFile& file, FileReport& report) {
+  const auto network = open_espcn(path);
+  const EspcnConfig& config = network.config;
+  report.facts["scale"] = fmt::format("{}x", config.scale);
+  report.facts["size"] =
+      fmt::format("{} features, windows of {}", fmt::join(config.features, ", "), fmt::join(config.kernels, ", "));
+  report_network(network, file, report);
+}
+
 void report_vae(const fs::path& path, const TensorFile& file, FileReport& report) {
   const auto network = open_vae(path);
   report.facts["latent channels"] = std::to_string(network.config.latent_channels);
@@ -170,6 +179,8 @@ void report_file(const fs::path& path, const TensorFile& file, FileReport& repor
       return report_lora(path, file, report);
     case FileKind::upscaler:
       return report_upscaler(path, file, report);
+    case FileKind::espcn:
+      return report_espcn(path, file, report);
     case FileKind::vae:
       return report_vae(path, file, report);
     case FileKind::controlnet:

@@ -106,6 +106,20 @@ struct RrdbNetConfig {
   bool operator==(const RrdbNetConfig&) const = default;
 };
 
+// The sub-pixel CNN on luminance (ESPCN). What the shapes do not tell follows from the naming of the file, that is,
+// from the implementation that trained it.
+struct EspcnConfig {
+  enum class Hidden { tanh, relu };          // after every convolution but the last
+  enum class Range { full, studio };         // of the luminance: 0..255, or Rec. 601's 16..235, both divided by 255
+  std::vector<int64_t> features = {64, 32};  // output channels of every convolution but the last, which has scale^2
+  std::vector<int64_t> kernels = {5, 3, 3};  // odd
+  int64_t scale = 3;
+  Hidden hidden = Hidden::tanh;
+  bool sigmoid_output = false;
+  Range range = Range::full;
+  bool operator==(const EspcnConfig&) const = default;
+};
+
 // The noise schedule a model was trained with: scheduler_config.json, or the family's where there is none.
 struct NoiseScheduleConfig {
   int64_t num_train_timesteps = 1000;

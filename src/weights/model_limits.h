@@ -12,5 +12,7 @@ constexpr int64_t kMostResnets = 16;  // of a level
 constexpr int64_t kMostBlocks = 64;   // of a transformer, a previewer or an upscaler
 constexpr int64_t kMostLayers = 256;  // of a text encoder
 constexpr int64_t kMostHeads = 1024;
+constexpr int64_t kWidestKernel = 31;  // of a sub-pixel CNN
+constexpr int64_t kLargestScale = 8;   // of a sub-pixel CNN
 
 }  // namespace dreamlab

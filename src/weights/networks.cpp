@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -93,6 +94,17 @@ void gather_rrdbnet(Opened& opened) {
   gather_as_is(file, "", *opened.map);
 }
 
+bool has_modules(const TensorFile& file, const std::vector<std::string>& modules) {
+  return std::all_of(modules.begin(), modules.end(),
+                     [&](const std::string& module) { return file.contains(module + ".weight"); });
+}
+
+const EspcnNaming& espcn_naming_of(const Opened& opened) {
+  for (const EspcnNaming& naming : espcn_namings())
+    if (has_modules(*opened.file, naming.modules)) return naming;
+  fail(ErrorKind::invalid_file, "{}: some of the convolutions are missing", opened.label);
+}
+
 }  // namespace
 
 NetworkFile<ControlNetConfig> open_controlnet(const fs::path& path) {
@@ -128,6 +140,16 @@ NetworkFile<RrdbNetConfig> open_rrdbnet(const fs::path& path) {
   Opened opened = open_network(path, FileKind::upscaler);
   gather_rrdbnet(opened);
   return finish(opened, detect_rrdbnet_config(*opened.map, opened.label));
+}
+
+NetworkFile<EspcnConfig> open_espcn(const fs::path& path) {
+  Opened opened = open_network(path, FileKind::espcn);
+  const EspcnNaming& naming = espcn_naming_of(opened);
+  ModuleNames modules;
+  for (size_t i = 0; i < naming.modules.size(); ++i)
+    modules.emplace_back(naming.modules[i], fmt::format("conv{}", i + 1));
+  gather(*opened.file, "", ModuleRenamer(modules), *opened.map, opened.unknown);
+  return finish(opened, detect_espcn_config(*opened.map, naming, opened.label));
 }
 
 }  // namespace dreamlab

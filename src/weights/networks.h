@@ -28,4 +28,8 @@ NetworkFile<VaeConfig> open_vae(const std::filesystem::path& path);
 // Names: conv_first, body.N.rdb1.conv1, conv_body, conv_up1, conv_up2, conv_hr, conv_last.
 NetworkFile<RrdbNetConfig> open_rrdbnet(const std::filesystem::path& path);
 
+// ESPCN in the namings of PyTorch's examples (conv1 to conv4), of three convolutions (conv1 to conv3), of
+// first_part/last_part and of feature_maps/sub_pixel; sizes follow from the shapes. Names: conv1, conv2, ...
+NetworkFile<EspcnConfig> open_espcn(const std::filesystem::path& path);
+
 }  // namespace dreamlab

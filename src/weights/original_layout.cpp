@@ -183,6 +183,19 @@ ModuleNames sequential_esrgan_modules(int64_t blocks, int64_t upsamplings) {
   return names;
 }
 
+const std::vector<EspcnNaming>& espcn_namings() {
+  using Hidden = EspcnConfig::Hidden;
+  using Range = EspcnConfig::Range;
+  // The first whose modules are all there is meant: four convolutions before three of the same names.
+  static const std::vector<EspcnNaming> namings{
+      {{"conv1", "conv2", "conv3", "conv4"}, Hidden::relu, false, Range::full},               // PyTorch's examples
+      {{"conv1", "conv2", "conv3"}, Hidden::tanh, true, Range::full},                         // leftthomas/ESPCN
+      {{"first_part.0", "first_part.2", "last_part.0"}, Hidden::tanh, false, Range::studio},  // yjn870/ESPCN-pytorch
+      {{"feature_maps.0", "feature_maps.2", "sub_pixel.0"}, Hidden::tanh, false, Range::studio},  // Lornatang's
+  };
+  return namings;
+}
+
 ModuleRenamer::ModuleRenamer(const ModuleNames& modules) {
   for (const auto& [from, to] : modules) modules_.emplace(from, to);
 }

@@ -37,6 +37,15 @@ ModuleNames sequential_esrgan_modules(int64_t blocks, int64_t upsamplings);
 // xinntao/ESRGAN's own names: "RRDB_trunk.N.RDB1.conv1".
 ModuleNames original_esrgan_modules(int64_t blocks);
 
+// The published implementations of ESPCN, told apart by how they name their convolutions.
+struct EspcnNaming {
+  std::vector<std::string> modules;  // in order; the last is the sub-pixel convolution
+  EspcnConfig::Hidden hidden;
+  bool sigmoid_output;
+  EspcnConfig::Range range;
+};
+const std::vector<EspcnNaming>& espcn_namings();
+
 // Renames tensors by their longest module path that the table knows.
 class ModuleRenamer {
  public:

@@ -109,6 +109,8 @@ std::vector<OpCase> op_cases() {
       activation_case("quick gelu", Activation::quick_gelu),
       activation_case("relu", Activation::relu),
       activation_case("leaky relu", Activation::leaky_relu),
+      activation_case("tanh", Activation::tanh),
+      activation_case("sigmoid", Activation::sigmoid),
   };
   cases.push_back(
       {"conv with every part of an epilogue", [](Device& device, Inputs& in) {

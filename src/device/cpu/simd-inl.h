@@ -164,6 +164,10 @@ inline VF32 activate(VF32 x, Activation activation) {
       return hn::Max(x, hn::Zero(F32()));
     case Activation::leaky_relu:
       return hn::IfThenElse(hn::Ge(x, hn::Zero(F32())), x, hn::Mul(x, splat(0.2f)));
+    case Activation::tanh:
+      return hn::Sub(hn::Mul(splat(2.0f), sigmoid(hn::Add(x, x))), splat(1.0f));
+    case Activation::sigmoid:
+      return sigmoid(x);
   }
   return x;
 }

@@ -23,6 +23,10 @@ double activated(double x, Activation activation) {
       return std::max(x, 0.0);
     case Activation::leaky_relu:
       return x >= 0.0 ? x : 0.2 * x;
+    case Activation::tanh:
+      return std::tanh(x);
+    case Activation::sigmoid:
+      return 1.0 / (1.0 + std::exp(-x));
   }
   fail(ErrorKind::internal, "unknown activation {}", static_cast<int>(activation));
 }
