@@ -49,8 +49,8 @@ class RequestParser::Impl final : public http::basic_parser<true> {
   HttpRequest request;
   std::string encoded_path;
   std::string target;
-  bool http_1_1 = true, expects_continue = false, begun = false;
-  size_t header_bytes_max;
+  bool http_1_1 = true, expects_continue = false, failed = false;
+  size_t header_bytes_max, header_bytes = 0;
   uint64_t body_max = 0, body_received = 0;
 
  private:
@@ -102,33 +102,24 @@ size_t RequestParser::Impl::take_body(View bytes, error_code& error) {
 }
 
 size_t RequestParser::Impl::put_bytes(std::string_view bytes) {
-  size_t skipped = 0;
-  if (!begun) {
-    while (skipped < bytes.size() && (bytes[skipped] == '\r' || bytes[skipped] == '\n')) ++skipped;
-    if (skipped == bytes.size()) return skipped;
-    begun = true;
-  }
   const bool was_header = !is_header_done();
-  size_t taken = skipped;
+  size_t taken = 0;
   // Whole lines and runs of the body one after the other, but never past the header or the end.
-  for (;;) {
+  while (taken < bytes.size() && !is_done()) {
     const std::string_view rest = bytes.substr(taken);
-    if (rest.empty()) break;
     error_code error;
     const size_t used = put(boost::asio::buffer(rest.data(), rest.size()), error);
     taken += used;
+    if (was_header) header_bytes += used;
+    if (header_bytes > header_bytes_max) refuse(http::error::header_limit);
     if (error == http::error::need_more) {
       if (is_header_done() && bytes.size() - taken > kMaxChunkLine) refuse(http::error::bad_chunk);
       break;
     }
     if (error) refuse(error);
-    if (was_header && is_header_done()) {
-      if (taken - skipped > header_bytes_max) refuse(http::error::header_limit);
-      finish_header();
-      break;
-    }
-    if (is_done()) break;
+    if (was_header && is_header_done()) break;
   }
+  if (was_header && is_header_done()) finish_header();
   return taken;
 }
 
@@ -201,10 +192,12 @@ RequestParser::Stage RequestParser::stage() const {
   return impl_->stage();
 }
 size_t RequestParser::put(std::string_view bytes) {
-  return impl_->put_bytes(bytes);
-}
-bool RequestParser::has_begun() const {
-  return impl_->begun;
+  try {
+    return impl_->put_bytes(bytes);
+  } catch (...) {
+    impl_->failed = true;
+    throw;
+  }
 }
 
 void RequestParser::set_body_limit(uint64_t bytes) {
@@ -227,7 +220,7 @@ bool RequestParser::is_http_1_1() const {
   return impl_->http_1_1;
 }
 bool RequestParser::keep_alive() const {
-  return impl_->is_header_done() && impl_->keep_alive();
+  return !impl_->failed && impl_->is_header_done() && impl_->keep_alive();
 }
 bool RequestParser::expects_continue() const {
   return impl_->expects_continue;

@@ -25,8 +25,6 @@ class RequestParser {
   // Returns how many of the bytes it took; stops behind the header and behind the request. What it leaves while it
   // wants more has to be given again, with more behind it. Throws HttpError, after which the connection must close.
   size_t put(std::string_view bytes);
-  // Has a request begun? Empty lines before it do not count.
-  bool has_begun() const;
 
   // Bytes of the body, from now on; put() throws 413 above. Throws it where the header announces more.
   void set_body_limit(uint64_t bytes);
@@ -37,7 +35,7 @@ class RequestParser {
   // Of the header:
   const std::string& encoded_path() const;  // "*" of OPTIONS *
   bool is_http_1_1() const;
-  bool keep_alive() const;
+  bool keep_alive() const;  // never after put() threw
   bool expects_continue() const;
   bool has_body() const;
   std::optional<uint64_t> content_length() const;  // nullopt: chunked, or no body
