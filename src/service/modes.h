@@ -2,7 +2,7 @@
 
 // What a server can be switched between: a model with its styles and defaults. Read from modes.yaml:
 //
-//   default: photo
+//   default: photo            # the first one where it is not given
 //   modes:
 //     photo:  {model: sd_xl_base_1.0.safetensors, size: 1024x1024, steps: 25, guidance: 6, scheduler: dpmpp_2m_karras}
 //     sketch: {model: dreamshaper_lcm.safetensors, loras: [{style: ink, path: ink.safetensors, levels: [0.4, 0.8]}]}

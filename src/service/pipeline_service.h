@@ -5,8 +5,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/cancel.h"
 #include "service/modes.h"
 #include "worker/pipeline_worker.h"
 
@@ -61,6 +63,12 @@ struct ServiceOptions {
   int workers = 1;
   int batch_max = 0;  // 0: as measured
   double timeout_s = 120;
+  double tuning_s = 3;       // of idle time for measuring batches once a model is loaded, at most
+  double watch_modes_s = 1;  // how often to look whether the modes file has changed; 0: never
+  // Bytes that a model may still take (see ModelSlots); the system's word where it is empty.
+  std::function<uint64_t()> available_bytes;
+  // Raised by shut_down(), for the factory to look at while it loads; made where it is null.
+  std::shared_ptr<CancelToken> stop;
 };
 
 // Makes a worker for a mode (loads its model). Throws Error. Called on a worker's own thread.
@@ -78,7 +86,8 @@ class PipelineService {
   // unavailable (no model loaded, or shutting down).
   std::shared_ptr<JobTicket> submit(JobRequest request, SubmitOptions options);
 
-  // Takes its place in the queue. on_done: nullptr or the error for which the old mode goes on serving.
+  // Takes its place in the queue. on_done: nullptr or the error for which the old mode goes on serving. Throws Error:
+  // not_found (an unknown mode), busy (too many of them are waiting), unavailable (shutting down).
   void switch_mode(const std::string& name, std::function<void(std::exception_ptr)> on_done);
   // Reads the modes file again; takes its place in the queue where the current mode changed. Throws Error where the
   // file cannot be read; the old modes stay.
@@ -92,11 +101,12 @@ class PipelineService {
   ServiceStatistics statistics() const;
 
   // No new jobs; queued ones end by Error(unavailable), running ones are cancelled within a step by the same error.
+  // Every on_done has been called when it returns. Not to be called from one.
   void shut_down();
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace dreamlab

@@ -1,0 +1,288 @@
+#include "service/worker_thread.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/log.h"
+#include "service/caught_error.h"
+#include "service/idle_measurement.h"
+#include "service/thread_name.h"
+
+namespace dreamlab {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// The size of the picture that a request leads to, as JobRequest has it.
+PictureSize size_of(const JobRequest& request, const WorkerInfo& info) {
+  if (!request.size.empty()) return parse_size(request.size);
+  if (!request.init_image) return info.default_size;
+  return {request.init_image->width / kSizeStep * kSizeStep, request.init_image->height / kSizeStep * kSizeStep};
+}
+
+// Images in the network's batch: two under classifier-free guidance.
+int rows_of(const JobRequest& request, const WorkerInfo& info) {
+  return request.guidance_scale.value_or(info.default_guidance) > 1 ? 2 : 1;
+}
+
+}  // namespace
+
+WorkerThread::WorkerThread(std::shared_ptr<ServiceCore> core, WorkerFactory factory, int index)
+    : core_(std::move(core)),
+      index_(index),
+      pass_(core_->running_pass(index)),
+      models_(
+          core_->options(), [factory = std::move(factory), index](const Mode& mode) { return factory(mode, index); },
+          [this] { core_->model_parked(index_); }) {
+  thread_ = std::thread([this] { run(); });
+}
+
+WorkerThread::~WorkerThread() {
+  thread_.join();
+}
+
+void WorkerThread::run() {
+  name_this_thread(fmt::format("{} worker {}", core_->options().name, index_));
+  while (true) {
+    try {
+      if (!turn()) return;
+    } catch (...) {
+      // Whatever belongs to a job has been caught before; what is left is memory short between two of them.
+      log::error("a worker goes on after: {}", caught_error().what());
+    }
+  }
+}
+
+bool WorkerThread::turn() {
+  drop_ended();
+  if (!take_assignments()) return false;
+  step();
+  finish_done();
+  return true;
+}
+
+bool WorkerThread::take_assignments() {
+  const Admit admit = [this](const Mode& mode, const JobRequest& request) { return admission(mode, request); };
+  while (true) {
+    const bool measuring = active_.empty() && can_measure();
+    const Assignment assignment = core_->next(index_, active_.empty(), !measuring, admit);
+    switch (assignment.kind) {
+      case Assignment::Kind::stop:
+        active_.clear();
+        return false;
+      case Assignment::Kind::nothing:
+        if (measuring) measure();
+        return true;
+      case Assignment::Kind::load:
+        load_current(assignment.mode);
+        break;
+      case Assignment::Kind::mode_switch:
+        carry_out(assignment.mode_switch);
+        break;
+      case Assignment::Kind::job:
+        start(assignment);
+        break;
+      case Assignment::Kind::refuse_job:
+        assignment.job->fail(*assignment.error);
+        break;
+    }
+  }
+}
+
+void WorkerThread::load_current(const Mode& mode) {
+  try {
+    const std::shared_ptr<LoadedModel> model = models_.get(mode);
+    models_.keep_only(mode);
+    core_->model_loaded(index_, mode, model->worker);
+  } catch (...) {
+    const Error error = caught_error();
+    log::error("{}: no model: {}", core_->options().name, error.what());
+    core_->model_failed(index_, mode, error);
+  }
+}
+
+void WorkerThread::carry_out(const std::shared_ptr<ModeSwitch>& mode_switch) {
+  const Mode& mode = mode_switch->mode();
+  try {
+    const std::shared_ptr<LoadedModel> model = models_.get(mode);
+    models_.keep_only(mode);
+    log::info("{}: mode '{}' from now on", core_->options().name, mode.name);
+    core_->switched(index_, mode_switch, model->worker);
+  } catch (...) {
+    core_->switch_failed(mode_switch, caught_error());
+  }
+}
+
+std::shared_ptr<LoadedModel> WorkerThread::load_for_job(const Mode& mode) {
+  if (std::shared_ptr<LoadedModel> model = models_.find(mode)) return model;
+  try {
+    const std::shared_ptr<LoadedModel> model = models_.get(mode);
+    if (!models_.current() && core_->is_current(mode)) models_.keep_only(mode);
+    core_->model_loaded(index_, mode, model->worker);
+    return model;
+  } catch (...) {
+    core_->model_failed(index_, mode, caught_error());
+    throw;
+  }
+}
+
+void WorkerThread::start(const Assignment& assignment) {
+  const std::shared_ptr<ServiceJob>& job = assignment.job;
+  try {
+    auto active = std::make_unique<Active>();
+    active->job = job;
+    active->model = load_for_job(assignment.mode);
+    if (job->ended()) return;
+    job->set_running();
+    PipelineWorker& worker = *active->model->worker;
+    active->size = size_of(job->request(), worker.info());
+    active->rows = rows_of(job->request(), worker.info());
+    active->state = worker.start(job->job());
+    job->set_steps(active->state->steps());
+    active_.push_back(std::move(active));
+  } catch (...) {
+    job->fail(caught_error());
+  }
+}
+
+Admission WorkerThread::admission(const Mode& mode, const JobRequest& request) const {
+  const std::shared_ptr<LoadedModel> model = models_.find(mode);
+  if (!model) return Admission::needs_model;
+  const BatchTuner& tuner = model->tuner;
+  const size_t most = tuner.measures() ? size_t{BatchTuner::kMaxRows} : static_cast<size_t>(tuner.batch_max());
+  if (active_.size() >= most) return Admission::no_room;
+  const WorkerInfo& info = model->worker->info();
+  const PictureSize size = size_of(request, info);
+  int jobs = 0, rows = 0;
+  for (const std::unique_ptr<Active>& active : active_) {
+    if (active->model != model || active->size != size) continue;
+    ++jobs;
+    rows += active->rows;
+  }
+  return tuner.has_room(size, jobs, rows, rows_of(request, info)) ? Admission::yes : Admission::no_room;
+}
+
+void WorkerThread::drop_ended() {
+  const auto ended = [](const std::unique_ptr<Active>& active) { return active->job->ended(); };
+  active_.erase(std::remove_if(active_.begin(), active_.end(), ended), active_.end());
+}
+
+void WorkerThread::step() {
+  std::vector<Group> groups;
+  for (const std::unique_ptr<Active>& active : active_) {
+    if (active->job->ended() || active->state->done()) continue;
+    const auto fits = [&](const Group& group) {
+      return group[0]->model == active->model && group[0]->size == active->size;
+    };
+    const auto group = std::find_if(groups.begin(), groups.end(), fits);
+    if (group == groups.end()) {
+      groups.push_back({active.get()});
+    } else {
+      group->push_back(active.get());
+    }
+  }
+  for (const Group& group : groups) advance(group);
+}
+
+void WorkerThread::advance(const Group& group) {
+  std::vector<ActiveJob*> states;
+  std::vector<const ServiceJob*> jobs;
+  std::vector<int> steps_before;
+  int rows = 0;
+  for (const Active* active : group) {
+    states.push_back(active->state.get());
+    jobs.push_back(active->job.get());
+    steps_before.push_back(active->state->step());
+    rows += active->rows;
+  }
+  LoadedModel& model = *group[0]->model;
+  const auto begin = Clock::now();
+  try {
+    const RunningPass::Scope pass(pass_, std::move(jobs));
+    model.worker->advance(states, &pass.token());
+  } catch (...) {
+    const Error error = caught_error();
+    if (group.size() == 1) {
+      group[0]->job->fail(error);
+      return;
+    }
+    if (error.kind() == ErrorKind::out_of_memory) model.tuner.record_out_of_memory(group[0]->size, rows);
+    advance_one_by_one(group, steps_before);
+    return;
+  }
+  const double seconds = seconds_since(begin);
+  if (model.tuner.measures()) model.tuner.record(group[0]->size, rows, seconds);
+  core_->count_step(group.size(), seconds);
+  for (Active* active : group) announce_step(*active, seconds);
+}
+
+void WorkerThread::advance_one_by_one(const Group& group, const std::vector<int>& steps_before) {
+  for (size_t i = 0; i < group.size(); ++i) {
+    Active& active = *group[i];
+    if (active.job->ended()) continue;
+    const auto begin = Clock::now();
+    try {
+      if (active.state->step() == steps_before[i]) {
+        const RunningPass::Scope pass(pass_, {active.job.get()});
+        ActiveJob* const alone[] = {active.state.get()};
+        active.model->worker->advance(alone, &pass.token());
+      }
+    } catch (...) {
+      active.job->fail(caught_error());
+      continue;
+    }
+    const double seconds = seconds_since(begin);
+    core_->count_step(1, seconds);
+    announce_step(active, seconds);
+  }
+}
+
+void WorkerThread::announce_step(Active& active, double seconds) {
+  std::shared_ptr<const Image> preview;
+  if (active.job->previews() && !active.job->ended()) {
+    try {
+      preview = std::make_shared<const Image>(active.model->worker->preview(*active.state));
+    } catch (...) {
+      log::warn("no preview: {}", caught_error().what());
+    }
+  }
+  active.job->set_step(active.state->step(), active.state->steps(), 1000 * seconds, std::move(preview));
+}
+
+void WorkerThread::finish_done() {
+  for (const std::unique_ptr<Active>& active : active_) {
+    if (!active->job->ended() && active->state->done()) finish(*active);
+  }
+  drop_ended();
+}
+
+void WorkerThread::finish(Active& active) {
+  try {
+    JobResult result = active.model->worker->finish(*active.state);
+    if (!active.job->job().with_latents()) result.latents.reset();
+    core_->count_result(result.timings, result.encode_png_ms);
+    active.job->succeed(std::move(result));
+  } catch (...) {
+    active.job->fail(caught_error());
+  }
+}
+
+bool WorkerThread::can_measure() const {
+  const std::shared_ptr<LoadedModel> model = models_.current();
+  return model && can_measure_more(*model);
+}
+
+void WorkerThread::measure() {
+  const RunningPass::Scope pass(pass_, {});
+  // Work that arrived before the scope could not interrupt it.
+  if (!core_->has_work()) measure_batch(*models_.current(), pass.token());
+}
+
+}  // namespace dreamlab
