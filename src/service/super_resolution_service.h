@@ -20,6 +20,8 @@ struct SuperResolutionRequest {
   ImageFormat format = ImageFormat::png;
   int quality = 92;              // 1..100
   std::vector<ImageText> texts;  // to write into the file
+  // Raised from outside to cancel; made, and returned by submit(), where it is null.
+  std::shared_ptr<CancelToken> cancel = nullptr;
 };
 
 struct SuperResolutionResult {
