@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -10,11 +11,17 @@
 namespace dreamlab {
 namespace {
 
+// What a layer's branch multiplies with.
+struct Factors {
+  HostTensor down;
+  std::optional<HostTensor> up;  // unset: `down` is the whole change
+};
+
 // The stride of a module's convolution follows from its place: only downsamplers have one.
-ConvGeometry geometry_of(const LoraLayer& layer) {
+ConvGeometry geometry_of(std::string_view module, int64_t kernel) {
   ConvGeometry geometry;
-  geometry.kernel = layer.down.shape[2];
-  geometry.stride = layer.module.find(".downsamplers.") == std::string::npos ? 1 : 2;
+  geometry.kernel = kernel;
+  geometry.stride = module.find(".downsamplers.") == std::string::npos ? 1 : 2;
   geometry.pad_before = geometry.pad_after = geometry.kernel / 2;
   return geometry;
 }
@@ -23,20 +30,80 @@ HostTensor as_matrix(const HostTensor& tensor) {
   return tensor.reshape({tensor.shape[0], tensor.shape.elements() / tensor.shape[0]});
 }
 
-bool has_window(const LoraLayer& layer) {
-  return layer.down.shape.rank() == 4 && layer.down.shape[2] > 1;
+bool has_window(const HostTensor& down) {
+  return down.shape.rank() == 4 && down.shape[2] > 1;
+}
+
+// out [columns] += factor * row [columns]
+void add_row(std::vector<float>& out, size_t at, float factor, const float* row, size_t columns) {
+  for (size_t c = 0; c < columns; ++c) out[at + c] += factor * row[c];
+}
+
+// up [rows, rank] * down [rank, columns]
+std::vector<float> product(const std::vector<float>& up, const std::vector<float>& down, size_t rank) {
+  const size_t rows = up.size() / rank, columns = down.size() / rank;
+  std::vector<float> out(rows * columns);
+  for (size_t o = 0; o < rows; ++o)
+    for (size_t r = 0; r < rank; ++r) add_row(out, o * columns, up[o * rank + r], &down[r * columns], columns);
+  return out;
+}
+
+// a o b row by row: row i * rows(b) + j of the result is row i of a times row j of b, element by element.
+std::vector<float> row_products(const std::vector<float>& a, const std::vector<float>& b, size_t columns) {
+  std::vector<float> out;
+  out.reserve(a.size() / columns * b.size());
+  for (size_t i = 0; i < a.size(); i += columns)
+    for (size_t j = 0; j < b.size(); j += columns)
+      for (size_t c = 0; c < columns; ++c) out.push_back(a[i + c] * b[j + c]);
+  return out;
+}
+
+// For every row the products of each number of a's row with each of b's.
+std::vector<float> column_products(const std::vector<float>& a, const std::vector<float>& b, size_t rows) {
+  const size_t width_a = a.size() / rows, width_b = b.size() / rows;
+  std::vector<float> out;
+  out.reserve(a.size() * width_b);
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t i = 0; i < width_a; ++i)
+      for (size_t j = 0; j < width_b; ++j) out.push_back(a[row * width_a + i] * b[row * width_b + j]);
+  return out;
+}
+
+// (A1 B1) o (A2 B2) is exactly the product of rank r1 * r2 whose factors are all products of A1's columns with A2's and
+// of B1's rows with B2's. Where that rank is so high that the plain matrix is less work, it is multiplied out.
+Factors hadamard_factors(const LoraLayer& layer) {
+  const int64_t out = layer.up.shape[0], rank = layer.rank(), second_rank = layer.second_down.shape[0];
+  const int64_t columns = layer.down.shape.elements() / rank, joint = rank * second_rank;
+  const std::vector<float> up = layer.up.to_f32(), second_up = layer.second_up.to_f32();
+  const std::vector<float> down = layer.down.to_f32(), second_down = layer.second_down.to_f32();
+  Shape shape = layer.down.shape;
+  if (joint * (columns + out) < out * columns) {
+    shape.set(0, joint);
+    return {HostTensor::from_f32(row_products(down, second_down, static_cast<size_t>(columns)), shape),
+            HostTensor::from_f32(column_products(up, second_up, static_cast<size_t>(out)), {out, joint})};
+  }
+  std::vector<float> dense = product(up, down, static_cast<size_t>(rank));
+  const std::vector<float> second = product(second_up, second_down, static_cast<size_t>(second_rank));
+  std::transform(dense.begin(), dense.end(), second.begin(), dense.begin(), std::multiplies<>());
+  shape.set(0, out);
+  return {HostTensor::from_f32(std::move(dense), shape), std::nullopt};
+}
+
+Factors factors_of(const LoraLayer& layer) {
+  return layer.is_hadamard() ? hadamard_factors(layer) : Factors{layer.down, layer.up};
 }
 
 }  // namespace
 
 LoraAdapter::LoraAdapter(Device& device, std::span<const LoraLayer> layers) {
   for (const LoraLayer& layer : layers) {
+    const Factors factors = factors_of(layer);
     Branch branch;
-    if (has_window(layer))
-      branch.down_conv = device.pack_conv(layer.down, nullptr, geometry_of(layer));
+    if (has_window(factors.down))
+      branch.down_conv = device.pack_conv(factors.down, nullptr, geometry_of(layer.module, factors.down.shape[2]));
     else
-      branch.down_linear = device.pack_linear(as_matrix(layer.down), nullptr);
-    branch.up = device.pack_linear(as_matrix(layer.up), nullptr);
+      branch.down_linear = device.pack_linear(as_matrix(factors.down), nullptr);
+    if (factors.up) branch.up = device.pack_linear(as_matrix(*factors.up), nullptr);
     branch.scale = layer.scale();
     if (!branches_.emplace(layer.module, std::move(branch)).second)
       fail(ErrorKind::invalid_file, "a low-rank adapter changes {} twice", layer.module);
@@ -55,10 +122,17 @@ void LoraSet::add(std::shared_ptr<const LoraAdapter> adapter, float strength, in
 
 namespace {
 
-// total + scale * B(hidden) for images [begin, end) of the batch, total for the others. total may be undefined: zero.
-Tensor add_branch(Device& device, const LoraAdapter::Branch& branch, const Tensor& hidden, float scale, int64_t begin,
-                  int64_t end, const Tensor& total) {
-  const int64_t images = hidden.dim(0);
+Tensor down_product(Device& device, const LoraAdapter::Branch& branch, const Tensor& x, const Epilogue& epilogue,
+                    std::optional<Size> upsample_to) {
+  return branch.down_conv ? device.conv2d(x, *branch.down_conv, epilogue, upsample_to)
+                          : device.linear(x, *branch.down_linear, epilogue);
+}
+
+// total + scale * branch(x) for images [begin, end) of the batch, total for the others. total may be undefined: zero.
+Tensor add_branch(Device& device, const LoraAdapter::Branch& branch, const Tensor& x, float scale, int64_t begin,
+                  int64_t end, const Tensor& total, std::optional<Size> upsample_to) {
+  const int64_t images = x.dim(0);
+  const Tensor hidden = branch.up ? down_product(device, branch, x, {}, upsample_to) : x;
   const std::array<int64_t, 4> bounds = {0, std::min(begin, images), std::min(end, images), images};
   std::vector<Tensor> parts;
   for (size_t i = 0; i + 1 < bounds.size(); ++i) {
@@ -72,7 +146,9 @@ Tensor add_branch(Device& device, const LoraAdapter::Branch& branch, const Tenso
     Epilogue epilogue;
     epilogue.scale = adapted ? scale : 0.0f;
     if (before.defined()) epilogue.addend = &before;
-    parts.push_back(device.linear(hidden.images(bounds[i], bounds[i + 1]), *branch.up, epilogue));
+    const Tensor part = hidden.images(bounds[i], bounds[i + 1]);
+    parts.push_back(branch.up ? device.linear(part, *branch.up, epilogue)
+                              : down_product(device, branch, part, epilogue, upsample_to));
   }
   return join_images(device, parts);
 }
@@ -85,9 +161,8 @@ Tensor LoraSet::addend(Device& device, std::string_view module, const Tensor& x,
   for (const Entry& entry : entries_) {
     const LoraAdapter::Branch* branch = entry.adapter->find(module);
     if (branch == nullptr || entry.begin >= x.dim(0)) continue;
-    const Tensor hidden = branch->down_conv ? device.conv2d(x, *branch->down_conv, {}, upsample_to)
-                                            : device.linear(x, *branch->down_linear);
-    total = add_branch(device, *branch, hidden, scale * entry.strength * branch->scale, entry.begin, entry.end, total);
+    total = add_branch(device, *branch, x, scale * entry.strength * branch->scale, entry.begin, entry.end, total,
+                       upsample_to);
   }
   return total;
 }

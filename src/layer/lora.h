@@ -3,6 +3,7 @@
 // Low-rank adapters as side branches: y += strength * (alpha / rank) * B(A x). The base weights stay as they are, so
 // adapters come and go per request and may differ inside a batch ("LoRA: Low-Rank Adaptation of Large Language Models",
 // Hu et al. 2021, section 4.1; for convolutions A has the module's kernel and B is 1x1, as LoCon has it).
+// A LoHa's product of products is of low rank too, or becomes one dense branch where that is less work.
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -24,8 +25,8 @@ class LoraAdapter {
   struct Branch {
     std::unique_ptr<LinearWeights> down_linear;  // of a linear layer or a 1x1 convolution
     std::unique_ptr<ConvWeights> down_conv;      // else
-    std::unique_ptr<LinearWeights> up;
-    float scale = 1.0f;  // alpha / rank
+    std::unique_ptr<LinearWeights> up;           // null: the down product is the whole change
+    float scale = 1.0f;                          // alpha / rank
   };
 
   LoraAdapter(Device& device, std::span<const LoraLayer> layers);

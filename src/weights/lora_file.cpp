@@ -19,7 +19,7 @@
 namespace dreamlab {
 namespace {
 
-enum class Role { down, up, alpha, other };
+enum class Role { down, up, second_down, second_up, alpha, other };
 
 struct SuffixRow {
   std::string_view suffix;
@@ -28,7 +28,7 @@ struct SuffixRow {
 
 // How stored names end. `other`: parts of methods that are more than up * down, so that the whole layer has to stay
 // out.
-constexpr std::array<SuffixRow, 26> kSuffixes{{
+constexpr std::array<SuffixRow, 28> kSuffixes{{
     {".lora_down.weight", Role::down},
     {".lora_up.weight", Role::up},
     {".alpha", Role::alpha},
@@ -48,10 +48,12 @@ constexpr std::array<SuffixRow, 26> kSuffixes{{
     {".lora_magnitude_vector.weight", Role::other},
     {".diff", Role::other},
     {".diff_b", Role::other},
-    {".hada_w1_a", Role::other},
-    {".hada_w1_b", Role::other},
-    {".hada_w2_a", Role::other},
-    {".hada_w2_b", Role::other},
+    {".hada_w1_a", Role::up},
+    {".hada_w1_b", Role::down},
+    {".hada_w2_a", Role::second_up},
+    {".hada_w2_b", Role::second_down},
+    {".hada_t1", Role::other},
+    {".hada_t2", Role::other},
     {".lokr_w1", Role::other},
     {".lokr_w2", Role::other},
     {".lora_down.bias", Role::other},
@@ -60,9 +62,29 @@ constexpr std::array<SuffixRow, 26> kSuffixes{{
 struct Stored {
   const HostTensor* down = nullptr;
   const HostTensor* up = nullptr;
+  const HostTensor* second_down = nullptr;
+  const HostTensor* second_up = nullptr;
   const HostTensor* alpha = nullptr;
   bool other = false;
   std::vector<std::string> names;
+
+  const HostTensor*& at(Role role) {
+    switch (role) {
+      case Role::down:
+        return down;
+      case Role::up:
+        return up;
+      case Role::second_down:
+        return second_down;
+      case Role::second_up:
+        return second_up;
+      default:
+        return alpha;
+    }
+  }
+  bool is_hadamard() const { return second_down || second_up; }
+  // All factors of one method are there, and nothing of another.
+  bool is_whole() const { return !other && down && up && (!second_down == !second_up); }
 };
 
 // Module names as stored -> what is stored for them.
@@ -80,20 +102,11 @@ StoredLayers group_by_module(const TensorFile& file, std::vector<std::string>& u
     }
     Stored& layer = layers[name.substr(0, name.size() - row->suffix.size())];
     layer.names.push_back(name);
-    switch (row->role) {
-      case Role::down:
-        layer.down = &tensor;
-        break;
-      case Role::up:
-        layer.up = &tensor;
-        break;
-      case Role::alpha:
-        layer.alpha = &tensor;
-        break;
-      case Role::other:
-        layer.other = true;
-        break;
-    }
+    // Two tensors for one role are of two methods.
+    if (row->role == Role::other || layer.at(row->role) != nullptr)
+      layer.other = true;
+    else
+      layer.at(row->role) = &tensor;
   }
   return layers;
 }
@@ -222,23 +235,57 @@ float alpha_of(const Stored& stored, int64_t rank, const std::string& file) {
 }
 
 // Both factors are matrices or convolutions over floating-point numbers and meet in one rank.
-void check_pair(const Stored& stored, const std::string& file) {
-  const Shape& down = stored.down->shape;
-  const Shape& up = stored.up->shape;
+void check_pair(const Stored& stored, const HostTensor& down_factor, const HostTensor& up_factor,
+                const std::string& file) {
+  const Shape& down = down_factor.shape;
+  const Shape& up = up_factor.shape;
   const bool matrices = (down.rank() == 2 || down.rank() == 4) && (up.rank() == 2 || up.rank() == 4);
   const bool pointwise = up.rank() != 4 || (up[2] == 1 && up[3] == 1);
-  if (!matrices || !pointwise || down[0] != up[1] || down[0] < 1 || !is_floating_point(stored.down->dtype) ||
-      !is_floating_point(stored.up->dtype))
+  if (!matrices || !pointwise || down[0] != up[1] || down[0] < 1 || !is_floating_point(down_factor.dtype) ||
+      !is_floating_point(up_factor.dtype))
     fail(ErrorKind::invalid_file, "{}: {}: factors {} {} and {} {} do not multiply", file, printable(stored.names[0]),
-         name_of(stored.up->dtype), up.to_string(), name_of(stored.down->dtype), down.to_string());
+         name_of(up_factor.dtype), up.to_string(), name_of(down_factor.dtype), down.to_string());
 }
 
-// up * down has the shape of the module's weight.
+void check_factors(const Stored& stored, const std::string& file) {
+  check_pair(stored, *stored.down, *stored.up, file);
+  if (!stored.is_hadamard()) return;
+  check_pair(stored, *stored.second_down, *stored.second_up, file);
+  const auto product = [](const HostTensor& up, const HostTensor& down) {
+    return std::pair(up.shape[0], down.shape.elements() / down.shape[0]);
+  };
+  if (product(*stored.up, *stored.down) != product(*stored.second_up, *stored.second_down))
+    fail(ErrorKind::invalid_file, "{}: {}: products of {} {} and of {} {} are of different shapes", file,
+         printable(stored.names[0]), stored.up->shape.to_string(), stored.down->shape.to_string(),
+         stored.second_up->shape.to_string(), stored.second_down->shape.to_string());
+}
+
+// up * down has the shape of the module's weight. LoHa's factors of a convolution are flat: [rank, in * kh * kw].
 bool fits(const Stored& stored, const Shape& weight) {
   const Shape& down = stored.down->shape;
+  if (stored.is_hadamard() && down.rank() == 2)
+    return stored.up->shape[0] == weight[0] && down[1] == weight.elements() / weight[0];
   Shape product = down;
   product.set(0, stored.up->shape[0]);
   return shapes_agree(product, weight);
+}
+
+// The down factor as the module's product takes it: with its window, where the module has one.
+HostTensor with_window(const HostTensor& down, const Shape& weight) {
+  Shape shape = weight;
+  shape.set(0, down.shape[0]);
+  return shape.elements() == down.shape.elements() ? down.reshape(shape) : down;
+}
+
+LoraLayer make_layer(const Stored& stored, const Module& module, const std::string& file) {
+  LoraLayer layer{module.path, aligned(*stored.down), aligned(*stored.up),
+                  alpha_of(stored, stored.down->shape[0], file)};
+  if (stored.is_hadamard()) {
+    layer.down = with_window(layer.down, module.weight);
+    layer.second_down = with_window(aligned(*stored.second_down), module.weight);
+    layer.second_up = aligned(*stored.second_up);
+  }
+  return layer;
 }
 
 }  // namespace
@@ -263,21 +310,19 @@ LoraFile LoraFile::open(const std::filesystem::path& path, const ModelConfig* ta
   const ModuleTable modules(target ? *target
                                    : published_config(guess_family(stored_layers, lora.cross_attention_dim_)));
   for (const auto& [name, stored] : stored_layers) {
-    const std::optional<FoundModule> found =
-        stored.other || !stored.down || !stored.up ? std::nullopt : modules.find(name);
+    const std::optional<FoundModule> found = stored.is_whole() ? modules.find(name) : std::nullopt;
     if (!found) {
       lora.unknown_.insert(lora.unknown_.end(), stored.names.begin(), stored.names.end());
       continue;
     }
-    check_pair(stored, path.string());
+    check_factors(stored, path.string());
     if (target && !fits(stored, found->module->weight))
       fail(ErrorKind::invalid_file, "{}: made for another model: {} is {} times {}, this model's weight is {}",
            path.string(), printable(name), stored.up->shape.to_string(), stored.down->shape.to_string(),
            found->module->weight.to_string());
     // Names common to both block namings (the text encoders') say nothing; the first that does decides.
     if (lora.naming_.empty() || found->naming == kKohyaSgm) lora.naming_ = found->naming;
-    lora.layers_.push_back({found->module->path, aligned(*stored.down), aligned(*stored.up),
-                            alpha_of(stored, stored.down->shape[0], path.string())});
+    lora.layers_.push_back(make_layer(stored, *found->module, path.string()));
   }
   if (lora.layers_.empty())
     fail(ErrorKind::unsupported, "{}: none of its {} tensors is a LoRA layer of {}", path.string(),

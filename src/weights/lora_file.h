@@ -11,7 +11,9 @@
 
 namespace dreamlab {
 
-// One low-rank change: W + strength * scale() * up * down.
+// One change of a module's weight: W + strength * scale() * up * down (LoRA, LoCon), or, with second factors,
+// W + strength * scale() * (up * down) o (second_up * second_down), multiplied element by element (LoHa; "FedPara",
+// Hyeon-Woo et al. 2022, section 2.2).
 struct LoraLayer {
   // "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
   // "text_encoder.text_model.encoder.layers.0.self_attn.q_proj", "text_encoder_2..."; text_encoder is the model's first
@@ -19,15 +21,17 @@ struct LoraLayer {
   std::string module;
   HostTensor
       down;  // [rank, in] or, for a convolution, [rank, in, kh, kw] with the kernel, stride and padding of the module
-  HostTensor up;  // [out, rank] or [out, rank, 1, 1]
-  float alpha;    // the rank where the file has no alpha
+  HostTensor up;                                // [out, rank] or [out, rank, 1, 1]
+  float alpha;                                  // the rank where the file has no alpha
+  HostTensor second_down = {}, second_up = {};  // shaped as the first ones; without data: none
 
+  bool is_hadamard() const { return second_down.data != nullptr; }
   int64_t rank() const { return down.shape[0]; }
   float scale() const { return alpha / static_cast<float>(rank()); }
 };
 
-// A LoRA or LoCon file: kohya-ss names (lora_unet_..., lora_te_/lora_te1_/lora_te2_..., with diffusers' or sgm's block
-// names) or diffusers/PEFT names (unet./text_encoder./text_encoder_2. prefixes, lora_A/lora_B, lora.down/lora.up,
+// A LoRA, LoCon or LoHa file: kohya-ss names (lora_unet_..., lora_te_/lora_te1_/lora_te2_..., with diffusers' or sgm's
+// block names) or diffusers/PEFT names (unet./text_encoder./text_encoder_2. prefixes, lora_A/lora_B, lora.down/lora.up,
 // lora_linear_layer).
 class LoraFile {
  public:
@@ -38,8 +42,8 @@ class LoraFile {
   static LoraFile open(const std::filesystem::path& path, const ModelConfig* target);
 
   const std::vector<LoraLayer>& layers() const { return layers_; }
-  // Stored tensors that belong to no module of the target, or to a kind of layer that is not applied (LoHa, LoKr, DoRA,
-  // Tucker).
+  // Stored tensors that belong to no module of the target, or to a kind of layer that is not applied (LoKr, DoRA,
+  // Tucker decompositions).
   const std::vector<std::string>& unknown_tensors() const { return unknown_; }
   // Width of the text states its cross-attention layers read (768: SD 1.x, 1024: SD 2.x, 2048: SDXL), where it has such
   // layers.

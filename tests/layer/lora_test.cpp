@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
+#include <memory>
+#include <string>
 
 #include "base/error.h"
 #include "device/reference/reference_device.h"
@@ -149,6 +152,135 @@ TEST_F(LoraTest, OfSeveralAdaptersReachesEachTheirOwnImages) {
     if (image == 1 || image == 2) alone.add(second, 0.7f);
     EXPECT_EQ(device->download(together.images(image, image + 1)),
               device->download(linear.forward(with(&alone), x.images(image, image + 1))))
+        << "image " << image;
+  }
+}
+
+// --- LoHa ---
+
+struct HadamardCase {
+  const char* name;
+  Shape weight;
+  const char* module;
+  bool factored;  // whether the joint factors are less work than the plain matrix
+};
+
+void PrintTo(const HadamardCase& c, std::ostream* out) {
+  *out << c.name;
+}
+
+constexpr int64_t kSecondRank = 3;
+
+LoraLayer hadamard_layer(const HadamardCase& c, uint32_t seed) {
+  const auto down = [&](int64_t rank, uint32_t number) {
+    Shape shape = c.weight;
+    shape.set(0, rank);
+    return random_tensor(shape, seed + number);
+  };
+  LoraLayer layer{std::string("unet.") + c.module, down(kRank, 0), random_tensor({c.weight[0], kRank}, seed + 1),
+                  kAlpha};
+  layer.second_down = down(kSecondRank, 2);
+  layer.second_up = random_tensor({c.weight[0], kSecondRank}, seed + 3);
+  return layer;
+}
+
+// weight + strength * alpha / rank * (up * down) o (second_up * second_down), number by number.
+HostTensor merged_hadamard(const HostTensor& weight, const LoraLayer& layer) {
+  std::vector<float> out = weight.to_f32();
+  const int64_t columns = weight.shape.elements() / weight.shape[0];
+  const auto number_of = [&](const HostTensor& up, const HostTensor& down, int64_t row, int64_t column) {
+    const int64_t rank = up.shape[1];
+    double sum = 0;
+    for (int64_t r = 0; r < rank; ++r)
+      sum += double{up.to_f32()[static_cast<size_t>(row * rank + r)]} *
+             double{down.to_f32()[static_cast<size_t>(r * columns + column)]};
+    return sum;
+  };
+  for (int64_t o = 0; o < weight.shape[0]; ++o)
+    for (int64_t i = 0; i < columns; ++i)
+      out[static_cast<size_t>(o * columns + i)] +=
+          static_cast<float>(kStrength * kAlpha / kRank * number_of(layer.up, layer.down, o, i) *
+                             number_of(layer.second_up, layer.second_down, o, i));
+  return HostTensor::from_f32(std::move(out), weight.shape);
+}
+
+class HadamardTest : public LoraTest, public testing::WithParamInterface<HadamardCase> {
+ protected:
+  using Forward = std::function<Tensor(const Context& context, const Tensor& x)>;
+
+  // The module over these weights.
+  Forward module_over(const HostTensor& weight) {
+    auto source = std::make_shared<TestWeights>();
+    const std::string module = GetParam().module;
+    const bool downsampler = module.ends_with(".conv");
+    source->add(module + ".weight", weight, "weight");
+    if (downsampler) source->add(module + ".bias", random_tensor({weight.shape[0]}, 7), "bias");
+    const LayerScope scope{*device, WeightScope(*source), "unet"};
+    const int64_t out = weight.shape[0], in = weight.shape[1];
+    if (downsampler) {
+      auto layer =
+          std::make_shared<Downsample>(scope / module.substr(0, module.rfind('.')), in, DownsamplePadding::both_sides);
+      return [layer, source](const Context& context, const Tensor& x) { return layer->forward(context, x); };
+    }
+    if (weight.shape.rank() == 2) {
+      auto layer = std::make_shared<Linear>(scope / module, in, out, Bias::none);
+      return [layer, source](const Context& context, const Tensor& x) { return layer->forward(context, x); };
+    }
+    ConvGeometry geometry;
+    geometry.kernel = weight.shape[2];
+    geometry.pad_before = geometry.pad_after = geometry.kernel / 2;
+    auto layer = std::make_shared<Conv2d>(scope / module, in, out, geometry, Bias::none);
+    return [layer, source](const Context& context, const Tensor& x) { return layer->forward(context, x); };
+  }
+  Tensor input(int64_t images = 1) {
+    const Shape& weight = GetParam().weight;
+    return weight.rank() == 2 ? random_input(*device, {images, 5, weight[1]}, 5)
+                              : random_input(*device, {images, 5, 6, weight[1]}, 5);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Layers, HadamardTest,
+    testing::Values(HadamardCase{"SmallMatrix", {4, 6}, "m", false}, HadamardCase{"LargeMatrix", {24, 30}, "m", true},
+                    HadamardCase{"PointwiseConvolution", {4, 6, 1, 1}, "m", false},
+                    HadamardCase{"SmallConvolution", {4, 3, 3, 3}, "m", false},
+                    HadamardCase{"LargeConvolution", {20, 4, 3, 3}, "m", true},
+                    HadamardCase{"DownsamplerOfStride2", {4, 4, 3, 3}, "down_blocks.0.downsamplers.0.conv", false},
+                    HadamardCase{
+                        "LargeDownsamplerOfStride2", {16, 16, 3, 3}, "down_blocks.0.downsamplers.0.conv", true}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_P(HadamardTest, GivesWhatThePlainChangeOfTheWeightGives) {
+  const HostTensor weight = random_tensor(GetParam().weight, 1);
+  const LoraLayer layer = hadamard_layer(GetParam(), 90);
+  const LoraSet loras = set_of({layer});
+  const Tensor x = input();
+  expect_near(device->download(module_over(weight)(with(&loras), x)),
+              device->download(module_over(merged_hadamard(weight, layer))(with(nullptr), x)));
+}
+
+TEST_P(HadamardTest, IsMultipliedOutWhereThatIsLessWork) {
+  const LoraAdapter adapter(*device, std::vector{hadamard_layer(GetParam(), 90)});
+  const LoraAdapter::Branch* branch = adapter.find(std::string("unet.") + GetParam().module);
+  ASSERT_NE(branch, nullptr);
+  EXPECT_EQ(branch->up != nullptr, GetParam().factored);
+}
+
+TEST_P(HadamardTest, ChangesItsOwnImagesOfABatchOnly) {
+  const HostTensor weight = random_tensor(GetParam().weight, 1);
+  const auto adapter = std::make_shared<LoraAdapter>(*device, std::vector{hadamard_layer(GetParam(), 90)});
+  const auto other = std::make_shared<LoraAdapter>(*device, std::vector{hadamard_layer(GetParam(), 190)});
+  const Forward forward = module_over(weight);
+  LoraSet batch;
+  batch.add(adapter, 0.5f, 1, 3);
+  batch.add(other, 0.25f, 2, 4);
+  const Tensor x = input(4), together = forward(with(&batch), x);
+  for (int64_t image = 0; image < 4; ++image) {
+    LoraSet alone;
+    if (image == 1 || image == 2) alone.add(adapter, 0.5f);
+    if (image >= 2) alone.add(other, 0.25f);
+    EXPECT_EQ(device->download(together.images(image, image + 1)),
+              device->download(forward(with(&alone), x.images(image, image + 1))))
         << "image " << image;
   }
 }

@@ -116,6 +116,12 @@ class SmallLora : public testing::Test {
     writer_.add(name + down_name, down);
     writer_.add(name + up_name, up);
   }
+  void hadamard(const std::string& name, int64_t rank, int64_t out, int64_t columns) {
+    for (const char* number : {"1", "2"}) {
+      writer_.add(name + ".hada_w" + number + "_a", Shape{out, rank});
+      writer_.add(name + ".hada_w" + number + "_b", Shape{rank, columns});
+    }
+  }
   LoraFile open() { return LoraFile::open(directory_.write("l.safetensors", writer_.file()), &target_); }
 
   const std::string kQuery = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q";
@@ -163,9 +169,58 @@ TEST_F(SmallLora, LeavesOutWholeLayersOfRicherMethods) {
 }
 
 TEST_F(SmallLora, RefusesAFileOfRicherMethodsOnly) {
-  for (const char* part : {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
-    writer_.add(kQuery + "." + part, Shape{4, 320});
-  expect_error(ErrorKind::unsupported, "none of its 4 tensors is a LoRA layer", [&] { open(); });
+  for (const char* part : {"lokr_w1", "lokr_w2"}) writer_.add(kQuery + "." + part, Shape{4, 320});
+  expect_error(ErrorKind::unsupported, "none of its 2 tensors is a LoRA layer", [&] { open(); });
+}
+
+TEST_F(SmallLora, ReadsTheFactorsOfLoHa) {
+  hadamard(kQuery, 4, 320, 320);
+  writer_.add(kQuery + ".alpha", HostTensor::from_f32(std::vector<float>{2}, Shape{}));
+  hadamard("lora_unet_mid_block_resnets_0_conv1", 3, 1280, 1280 * 9);
+  hadamard("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", 4, 320, 768);
+  const LoraFile lora = open();
+  EXPECT_THAT(lora.unknown_tensors(), testing::IsEmpty());
+  EXPECT_EQ(lora.cross_attention_dim(), 768);
+  const LoraLayer* query = find(lora, "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q");
+  ASSERT_NE(query, nullptr);
+  EXPECT_TRUE(query->is_hadamard());
+  EXPECT_EQ(query->scale(), 0.5f);
+  EXPECT_EQ(query->down.shape, (Shape{4, 320}));
+  EXPECT_EQ(query->second_up.shape, (Shape{320, 4}));
+  const LoraLayer* conv = find(lora, "unet.mid_block.resnets.0.conv1");
+  ASSERT_NE(conv, nullptr);
+  EXPECT_EQ(conv->down.shape, (Shape{3, 1280, 3, 3})) << "the window of the module";
+  EXPECT_EQ(conv->second_down.shape, (Shape{3, 1280, 3, 3}));
+  EXPECT_EQ(conv->scale(), 1.0f);
+}
+
+TEST_F(SmallLora, LeavesOutALoHaOfTuckerFactors) {
+  pair(kQuery);
+  hadamard("lora_unet_mid_block_resnets_0_conv1", 3, 1280, 1280 * 9);
+  writer_.add("lora_unet_mid_block_resnets_0_conv1.hada_t1", Shape{3, 3, 3, 3});
+  const LoraFile lora = open();
+  EXPECT_EQ(lora.layers().size(), 1u);
+  EXPECT_EQ(lora.unknown_tensors().size(), 5u);
+}
+
+TEST_F(SmallLora, LeavesOutAModuleOfTwoMethodsAtOnce) {
+  pair("lora_unet_mid_block_attentions_0_proj_in", {2, 1280, 1, 1}, {1280, 2, 1, 1});
+  pair(kQuery);
+  hadamard(kQuery, 4, 320, 320);
+  EXPECT_EQ(open().layers().size(), 1u);
+}
+
+TEST_F(SmallLora, RefusesALoHaWhoseProductsDiffer) {
+  writer_.add(kQuery + ".hada_w1_a", Shape{320, 4});
+  writer_.add(kQuery + ".hada_w1_b", Shape{4, 320});
+  writer_.add(kQuery + ".hada_w2_a", Shape{320, 4});
+  writer_.add(kQuery + ".hada_w2_b", Shape{4, 640});
+  expect_error(ErrorKind::invalid_file, "are of different shapes", [&] { open(); });
+}
+
+TEST_F(SmallLora, RefusesALoHaOfAnotherWidth) {
+  hadamard(kQuery, 4, 640, 640);
+  expect_error(ErrorKind::invalid_file, "made for another model: " + kQuery, [&] { open(); });
 }
 
 TEST_F(SmallLora, RefusesFactorsThatDoNotMultiply) {
