@@ -25,7 +25,7 @@ struct UpscaleOptions {
   int passes = 1;  // each multiplies the side by scale()
   int64_t max_pixels = 24'000'000;
   const CancelToken* cancel = nullptr;  // looked at before every tile and between blocks of a network
-  std::function<void(int64_t done, int64_t tiles)> on_tile;  // of all passes together
+  std::function<void(int64_t done, int64_t tiles)> on_tile = {};  // of all passes together
 };
 
 // The size after all passes. Throws Error(invalid_argument) for passes out of 1..3, and where a pass goes over

@@ -47,6 +47,23 @@ INSTANTIATE_TEST_SUITE_P(
                     KindCase{"tiny-sd15/vae", FileKind::vae, "safetensors", std::nullopt, 1},
                     KindCase{"tiny-sdxl/text_encoder_2", FileKind::text_encoder, "safetensors", std::nullopt, 1}));
 
+TEST(Inspect, NamesAnEspcnWithItsScale) {
+  TensorWriter writer;
+  const EspcnConfig config;
+  writer.add(expected_tensors(config));
+  writer.add("optimizer_step", Shape{1});
+  const TemporaryDirectory directory;
+  const FileReport report = inspect_file(directory.write("espcn.safetensors", writer.file()));
+  EXPECT_EQ(report.kind, FileKind::espcn);
+  EXPECT_EQ(name_of(report.kind), "upscaler (ESPCN)");
+  EXPECT_EQ(report.facts.at("scale"), "3x");
+  EXPECT_EQ(report.facts.at("size"), "64, 32 features, windows of 5, 3, 3");
+  ASSERT_EQ(report.parts.size(), 1u);
+  EXPECT_THAT(report.parts[0].missing, IsEmpty());
+  EXPECT_EQ(report.parts[0].parameters, 22729);
+  EXPECT_THAT(report.unknown, testing::ElementsAre("optimizer_step"));
+}
+
 TEST_P(GoldenFiles, AreRecognizedAndComplete) {
   const FileReport report = inspect(GetParam().file);
   EXPECT_EQ(report.kind, GetParam().kind);

@@ -162,6 +162,85 @@ TEST(Networks, TellAnUpscalersScaleByItsShapes) {
   }
 }
 
+using Hidden = EspcnConfig::Hidden;
+using Range = EspcnConfig::Range;
+
+// A file of an ESPCN in the naming given, in the order of the convolutions.
+std::string espcn_file(const EspcnConfig& config, const std::vector<std::string>& modules) {
+  TensorWriter writer;
+  const ExpectedTensors expected = expected_tensors(config);  // weight and bias of each convolution in turn
+  for (size_t i = 0; i < expected.size(); ++i)
+    writer.add(modules[i / 2] + (i % 2 == 0 ? ".weight" : ".bias"), expected[i].shape);
+  return writer.file();
+}
+
+struct EspcnNamingCase {
+  std::vector<std::string> modules;
+  EspcnConfig config;
+};
+
+TEST(Networks, TellAnEspcnsImplementationByItsNames) {
+  const std::vector<EspcnNamingCase> cases{
+      {{"conv1", "conv2", "conv3", "conv4"}, {{64, 64, 32}, {5, 3, 3, 3}, 3, Hidden::relu, false, Range::full}},
+      {{"conv1", "conv2", "conv3"}, {{64, 32}, {5, 3, 3}, 2, Hidden::tanh, true, Range::full}},
+      {{"first_part.0", "first_part.2", "last_part.0"}, {{64, 32}, {5, 3, 3}, 3, Hidden::tanh, false, Range::studio}},
+      {{"feature_maps.0", "feature_maps.2", "sub_pixel.0"},
+       {{64, 32}, {5, 3, 3}, 4, Hidden::tanh, false, Range::studio}},
+      {{"feature_maps.0", "feature_maps.2", "sub_pixel.0"}, {{8, 4}, {7, 1, 3}, 8, Hidden::tanh, false, Range::studio}},
+  };
+  for (const EspcnNamingCase& c : cases) {
+    const TemporaryDirectory directory;
+    const auto network = open_espcn(directory.write("x.safetensors", espcn_file(c.config, c.modules)));
+    EXPECT_EQ(network.config, c.config) << c.modules[0];
+    expect_complete(network);
+  }
+}
+
+TEST(Networks, ReadAnEspcnFromAPyTorchFile) {
+  using namespace pickle_text;
+  const std::string values(16 * 25 * 4, '\0');  // as many bytes as the largest tensor has
+  const auto stored = [&](int64_t offset, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
+    return tensor(storage("FloatStorage", "0", 16 * 25), offset, sizes, strides);
+  };
+  const std::string weights = dict({{"first_part.0.weight", stored(0, {4, 1, 5, 5}, {25, 25, 5, 1})},
+                                    {"first_part.0.bias", stored(0, {4}, {1})},
+                                    {"first_part.2.weight", stored(0, {2, 4, 3, 3}, {36, 9, 3, 1})},
+                                    {"first_part.2.bias", stored(0, {2}, {1})},
+                                    {"last_part.0.weight", stored(0, {9, 2, 3, 3}, {18, 9, 3, 1})},
+                                    {"last_part.0.bias", stored(0, {9}, {1})}});
+  const TemporaryDirectory directory;
+  for (const std::string& object : {weights, dict({{"epoch", integer(7)}, {"state_dict", weights}})}) {
+    const auto network = open_espcn(directory.write("espcn.pth", pytorch_zip(object, {{"0", values}})));
+    EXPECT_EQ(network.config, (EspcnConfig{{4, 2}, {5, 3, 3}, 3, Hidden::tanh, false, Range::studio}));
+    expect_complete(network);
+  }
+}
+
+TEST(Networks, RefuseAnEspcnOfAnotherStructure) {
+  const std::vector<std::string> modules{"conv1", "conv2", "conv3"};
+  const TemporaryDirectory directory;
+  const auto write = [&](const EspcnConfig& config) {
+    return directory.write("x.safetensors", espcn_file(config, modules));
+  };
+  // SRCNN has the same names, and one channel in the end.
+  const auto srcnn = write({{64, 32}, {9, 5, 5}, 1, Hidden::relu, false, Range::full});
+  expect_error(ErrorKind::unsupported, "conv3.weight has 1 channels; the square of a scale from 2 to 8",
+               [&] { open_espcn(srcnn); });
+  const auto even = write({{64, 32}, {4, 3, 3}, 2, Hidden::tanh, true, Range::full});
+  expect_error(ErrorKind::unsupported, "odd windows up to 31", [&] { open_espcn(even); });
+  TensorWriter rgb;
+  rgb.add("conv1.weight", Shape{64, 3, 5, 5});
+  rgb.add("conv2.weight", Shape{32, 64, 3, 3});
+  rgb.add("conv3.weight", Shape{12, 32, 3, 3});
+  const auto colors = directory.write("rgb.safetensors", rgb.file());
+  expect_error(ErrorKind::unsupported, "an ESPCN on 3 channels; 1 (luminance) is allowed", [&] { open_espcn(colors); });
+  TensorWriter part;
+  part.add("first_part.0.weight", Shape{64, 1, 5, 5});
+  part.add("last_part.0.weight", Shape{9, 32, 3, 3});
+  const auto partial = directory.write("part.safetensors", part.file());
+  expect_error(ErrorKind::invalid_file, "some of the convolutions are missing", [&] { open_espcn(partial); });
+}
+
 TEST(Networks, SayWhatAFileIsInsteadOfTheNetworkWanted) {
   expect_error(ErrorKind::invalid_file, "is a TAESD (AutoencoderTiny); a ControlNet is expected",
                [] { open_controlnet(model("tiny-taesd")); });
