@@ -22,7 +22,8 @@ awaitable<FinishedPicture> make_picture(std::shared_ptr<ServerContext> context,
 }
 
 awaitable<FinishedPicture> finish_picture(std::shared_ptr<ServerContext> context, JobResult result,
-                                          const GenerateBody& body, std::shared_ptr<Disconnect> disconnect) {
+                                          const GenerateBody& body, std::shared_ptr<Disconnect> disconnect,
+                                          std::shared_ptr<CancelToken> cancel) {
   FinishedPicture picture;
   picture.seed = result.seed;
   picture.latents = result.latents;
@@ -34,6 +35,7 @@ awaitable<FinishedPicture> finish_picture(std::shared_ptr<ServerContext> context
     request.format = body.superres_format == "jpeg" ? ImageFormat::jpeg : ImageFormat::png;
     request.quality = body.superres_quality;
     request.texts = {{"parameters", result.parameters}};
+    request.cancel = std::move(cancel);
     picture.format = request.format;
     picture.upscaled =
         co_await run_super_resolution(super_resolution_of(*context), std::move(request), std::move(disconnect));

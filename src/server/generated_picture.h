@@ -23,10 +23,10 @@ boost::asio::awaitable<FinishedPicture> make_picture(std::shared_ptr<ServerConte
                                                      std::shared_ptr<PipelineService> service, GenerateBody body,
                                                      RunOptions options, std::shared_ptr<Disconnect> disconnect);
 
-// The part after a job is done: upscales and stores.
+// The part after a job is done: upscales and stores. The client's leaving or the token cancels.
 boost::asio::awaitable<FinishedPicture> finish_picture(std::shared_ptr<ServerContext> context, JobResult result,
-                                                       const GenerateBody& body,
-                                                       std::shared_ptr<Disconnect> disconnect);
+                                                       const GenerateBody& body, std::shared_ptr<Disconnect> disconnect,
+                                                       std::shared_ptr<CancelToken> cancel = nullptr);
 
 // The file with the headers of the contract. model: what X-Model says; "": the name of the checkpoint.
 HttpResponse picture_response(const FinishedPicture& picture, const std::string& model);

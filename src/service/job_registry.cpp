@@ -258,11 +258,12 @@ JobRegistry::JobRegistry(JobRegistryOptions options) : shelf_(std::make_shared<S
 JobRegistry::~JobRegistry() = default;
 
 JobRecord JobRegistry::submit(PipelineService& service, JobRequest request, double timeout_s, bool previews,
-                              FinishJob finish) {
+                              FinishJob finish, bool with_latents) {
   const auto entry = std::make_shared<Entry>(shelf_->now());
   SubmitOptions options;
   options.timeout_s = timeout_s;
   options.previews = previews;
+  options.with_latents = with_latents;
   options.on_progress = [entry](const JobProgress& progress) { entry->progress(progress); };
   options.on_done = [shelf = shelf_, entry, finish = std::move(finish)](JobOutcome outcome) {
     const auto end = [shelf, entry](std::variant<JobFile, Error> file) { shelf->end(entry, std::move(file)); };

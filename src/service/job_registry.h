@@ -68,8 +68,9 @@ class JobRegistry {
   ~JobRegistry();
 
   // Throws what the service's submit() throws. previews: small pictures with the steps. finish: empty to keep the PNG.
+  // with_latents: the result that `finish` sees has the latent fingerprint.
   JobRecord submit(PipelineService& service, JobRequest request, double timeout_s = 0, bool previews = false,
-                   FinishJob finish = nullptr);
+                   FinishJob finish = nullptr, bool with_latents = false);
   // nullopt: unknown, or no longer kept.
   std::optional<JobRecord> find(const std::string& id) const;
   // Null: unknown.
