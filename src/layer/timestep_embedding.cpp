@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/error.h"
+
 namespace dreamlab {
 namespace {
 
@@ -41,6 +43,7 @@ std::vector<float> sinusoidal_embedding(std::span<const float> values, int64_t d
 
 std::vector<float> guidance_scale_embedding(std::span<const float> w, int64_t dim) {
   const int64_t half = dim / 2;
+  if (half < 2) fail(ErrorKind::invalid_argument, "guidance embedding: {} numbers, at least 4 are needed", dim);
   const float step = static_cast<float>(std::log(kLongestPeriod)) / static_cast<float>(half - 1);
   std::vector<float> frequencies, scaled;
   for (int64_t i = 0; i < half; ++i) frequencies.push_back(std::exp(static_cast<float>(i) * -step));

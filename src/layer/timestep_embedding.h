@@ -19,7 +19,7 @@ std::vector<float> sinusoidal_embedding(std::span<const float> values, int64_t d
                                         const SinusoidOptions& options = {});
 
 // The embedding of a guidance scale that LCM-distilled UNets take (diffusers' get_guidance_scale_embedding).
-// w: guidance scale - 1, of each image; result: w.size() rows of `dim`.
+// w: guidance scale - 1, of each image; result: w.size() rows of `dim`, at least 4. An odd dim ends with a zero.
 std::vector<float> guidance_scale_embedding(std::span<const float> w, int64_t dim);
 
 // linear_2(silu(linear_1(x + cond_proj(condition))))

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "layer/batch.h"
-#include "scheduler/guidance.h"
+#include "layer/timestep_embedding.h"
 
 namespace dreamlab {
 
@@ -88,7 +88,8 @@ const Denoiser::Group& Denoiser::joined(std::span<DenoisingJob* const> jobs) {
 void Denoiser::append_guidance(std::vector<float>& embeddings, double guidance_scale) const {
   const int64_t width = unet_.config().time_cond_proj_dim;
   if (width == 0) return;
-  const std::vector<float> embedding = guidance_scale_embedding(guidance_scale, width);
+  const auto w = static_cast<float>(guidance_scale - 1.0);
+  const std::vector<float> embedding = guidance_scale_embedding(std::span(&w, 1), width);
   embeddings.insert(embeddings.end(), embedding.begin(), embedding.end());
 }
 

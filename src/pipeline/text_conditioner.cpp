@@ -29,6 +29,10 @@ std::string cache_key(std::span<const TokenWindows> tokens, const TextRequest& r
   return key;
 }
 
+bool are_alive(std::span<const std::weak_ptr<const LoraAdapter>> adapters) {
+  return std::none_of(adapters.begin(), adapters.end(), [](const auto& adapter) { return adapter.expired(); });
+}
+
 bool is_weighted(const TokenWindows& tokens) {
   return std::any_of(tokens.weights.begin(), tokens.weights.end(), [](float weight) { return weight != 1.0f; });
 }
@@ -77,14 +81,20 @@ TextConditioning TextConditioner::encode_cached(const Tokens& tokens, const Text
                                                 const CancelToken* cancel) {
   std::string key = cache_key(tokens, request);
   if (const auto found = cache_.find(key); found != cache_.end()) {
-    recent_.splice(recent_.begin(), recent_, found->second);
-    return recent_.front().value;
+    if (are_alive(found->second->adapters)) {
+      recent_.splice(recent_.begin(), recent_, found->second);
+      return recent_.front().value;
+    }
+    // Another adapter has got the address of one that is gone.
+    recent_.erase(found->second);
+    cache_.erase(found);
   }
   LoraSet loras;
   for (const LoraUse& use : request.loras) loras.add(use.adapter, use.strength);
   const Context context{device_, &loras, cancel, {}};
   TextConditioning conditioning = encode_windows(context, tokens, request.clip_skip);
-  recent_.push_front({key, conditioning, {request.loras.begin(), request.loras.end()}});
+  recent_.push_front({key, conditioning, {}});
+  for (const LoraUse& use : request.loras) recent_.front().adapters.push_back(use.adapter);
   cache_.emplace(std::move(key), recent_.begin());
   if (cache_.size() > kCachedPrompts) {
     cache_.erase(recent_.back().key);

@@ -38,21 +38,4 @@ void rescale_guidance(std::span<const float> cond, float rescale, std::span<floa
   for (float& value : guided) value *= factor;
 }
 
-std::vector<float> guidance_scale_embedding(double guidance_scale, int64_t width) {
-  constexpr double kScale = 1000.0;
-  constexpr double kLongestPeriod = 10000.0;
-  const int64_t half = width / 2;
-  if (half < 2) fail(ErrorKind::invalid_argument, "guidance embedding: {} numbers, at least 4 are needed", width);
-  const float w = static_cast<float>(guidance_scale - 1.0) * static_cast<float>(kScale);
-  const float decay = static_cast<float>(std::log(kLongestPeriod) / static_cast<double>(half - 1));
-  std::vector<float> embedding(static_cast<size_t>(width), 0.0f);
-  for (int64_t i = 0; i < half; ++i) {
-    // The angle is an f32 in PyTorch too; at 7,000 radians its rounding shows in the fourth digit.
-    const float angle = w * std::exp(static_cast<float>(i) * -decay);
-    embedding[static_cast<size_t>(i)] = std::sin(angle);
-    embedding[static_cast<size_t>(half + i)] = std::cos(angle);
-  }
-  return embedding;
-}
-
 }  // namespace dreamlab

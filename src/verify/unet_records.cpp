@@ -1,6 +1,6 @@
 // unet.safetensors: passes through a whole UNet, with what its blocks give on the way. unet_lcm_cond.safetensors: the
 // same UNet with the guidance embedding of LCM-distilled models, whose one additional weight is in the record.
-#include "scheduler/guidance.h"
+#include "layer/timestep_embedding.h"
 #include "verify/network_records.h"
 #include "verify/record_kinds.h"
 
@@ -37,20 +37,10 @@ void check_pass(RecordCase& record_case, Device& device, const RecordFile& recor
   taps.compare(record_case, record, prefix + "tap/");
 }
 
-// w: guidance scales less 1.
-std::vector<float> embeddings_of(std::span<const float> w, int64_t width) {
-  std::vector<float> rows;
-  for (const float value : w) {
-    const std::vector<float> row = guidance_scale_embedding(static_cast<double>(value) + 1.0, width);
-    rows.insert(rows.end(), row.begin(), row.end());
-  }
-  return rows;
-}
-
 void check_guidance_pass(RecordCase& record_case, Device& device, const RecordFile& record, const std::string& prefix,
                          const UNet& unet) {
   UNetExtras extras;
-  extras.guidance_embedding = embeddings_of(record.floats(prefix + "w"), unet.config().time_cond_proj_dim);
+  extras.guidance_embedding = guidance_scale_embedding(record.floats(prefix + "w"), unet.config().time_cond_proj_dim);
   record_case.compare(record, prefix + "timestep_cond", extras.guidance_embedding, BoundKind::guidance_embedding);
   // All guidance scales share one input.
   const std::vector<float> out = run_unet({.device = device}, unet, record, "", extras);
@@ -61,7 +51,8 @@ void check_embeddings(RecordCase& record_case, const RecordFile& record) {
   const std::string prefix = "guidance_scale_embedding/";
   const std::vector<float> w = record.floats(prefix + "w");
   for (const std::string& name : record.names(prefix + "dim")) {
-    record_case.compare(record, name, embeddings_of(w, record.tensor(name).shape[-1]), BoundKind::guidance_embedding);
+    record_case.compare(record, name, guidance_scale_embedding(w, record.tensor(name).shape[-1]),
+                        BoundKind::guidance_embedding);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "golden_network.h"
 
 namespace dreamlab {
@@ -18,6 +19,14 @@ TEST(GuidanceScaleEmbedding, AgreesWithDiffusersAtEveryWidth) {
     const std::string name = "guidance_scale_embedding/dim" + std::to_string(dim);
     expect_matches(guidance_scale_embedding(w, dim), record, name, kPhaseRounding);
   }
+}
+
+TEST(GuidanceScaleEmbedding, EndsWithAZeroWhenTheWidthIsOdd) {
+  const std::vector<float> w = {7.0f};
+  const std::vector<float> odd = guidance_scale_embedding(w, 65), even = guidance_scale_embedding(w, 64);
+  EXPECT_EQ(std::vector<float>(odd.begin(), odd.end() - 1), even);
+  EXPECT_EQ(odd.back(), 0.0f);
+  EXPECT_THROW(guidance_scale_embedding(w, 2), Error);
 }
 
 TEST(SinusoidalEmbedding, PutsSinesFirstUnlessFlipped) {

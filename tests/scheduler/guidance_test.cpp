@@ -47,33 +47,5 @@ TEST(Guidance, LeavesAConstantPredictionAsItIs) {
   EXPECT_EQ(guided, std::vector<float>(4, 2.0f));
 }
 
-// Angles reach 7,000 radians, where one f32 step is 4.9e-4.
-TEST(Guidance, EmbedsTheScaleAsDiffusersDoes) {
-  const auto file = golden_tensors("tiny-sd15/unet_lcm_cond.safetensors");
-  for (const char* scale : {"1.0", "8.0"}) {
-    const std::string name = std::string("guidance") + scale + "/timestep_cond";
-    EXPECT_LE(difference(guidance_scale_embedding(std::stod(scale), 64), numbers(*file, name)).largest, 6e-4) << name;
-  }
-  const std::vector<float> w = numbers(*file, "guidance_scale_embedding/w");
-  for (const int64_t width : {256, 512}) {
-    const std::vector<float> record = numbers(*file, "guidance_scale_embedding/dim" + std::to_string(width));
-    for (size_t i = 0; i < w.size(); ++i) {
-      const size_t begin = i * static_cast<size_t>(width);
-      const auto row = std::span<const float>(record).subspan(begin, static_cast<size_t>(width));
-      const Difference off = difference(guidance_scale_embedding(static_cast<double>(w[i]) + 1.0, width), row);
-      EXPECT_LE(off.largest, 6e-4) << "width " << width << ", w " << w[i] << ", at " << off.at;
-      RecordProperty("dim" + std::to_string(width) + "_" + std::to_string(i), std::to_string(off.largest));
-    }
-  }
-}
-
-TEST(Guidance, EndsAnEmbeddingOfOddWidthInAZero) {
-  const std::vector<float> odd = guidance_scale_embedding(8.0, 65);
-  const std::vector<float> even = guidance_scale_embedding(8.0, 64);
-  EXPECT_EQ(std::vector<float>(odd.begin(), odd.end() - 1), even);
-  EXPECT_EQ(odd.back(), 0.0f);
-  EXPECT_THROW(guidance_scale_embedding(8.0, 2), Error);
-}
-
 }  // namespace
 }  // namespace dreamlab

@@ -37,17 +37,26 @@ inline StyleEntry golden_style(const std::string& id, const std::string& file, s
   return style;
 }
 
+// What DREAMLAB_TEST_SDXL_MODEL names; "" where it is not set.
+inline std::filesystem::path other_sdxl_model() {
+  const char* set = std::getenv("DREAMLAB_TEST_SDXL_MODEL");
+  return set ? set : "";
+}
+
 // Loaded once.
 inline PipelineWorker& worker_on(const std::filesystem::path& model) {
   static std::map<std::filesystem::path, std::shared_ptr<PipelineWorker>> workers;
   std::shared_ptr<PipelineWorker>& worker = workers[model];
-  if (!worker) worker = make_worker(options_for(model));
+  if (!worker) {
+    WorkerOptions options = options_for(model);
+    if (model == other_sdxl_model()) options.dtype = "auto";  // may be of full size
+    worker = make_worker(options);
+  }
   return *worker;
 }
 
 inline std::filesystem::path sdxl_test_model() {
-  const char* set = std::getenv("DREAMLAB_TEST_SDXL_MODEL");
-  return set && *set ? std::filesystem::path(set) : golden_model("tiny-sdxl");
+  return other_sdxl_model().empty() ? golden_model("tiny-sdxl") : other_sdxl_model();
 }
 
 inline JobRequest small_request(uint64_t seed = 42) {
