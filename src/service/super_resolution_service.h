@@ -1,6 +1,6 @@
 #pragma once
 
-// A bounded queue in front of the upscaler.
+// A bounded queue in front of the upscaler. Knows nothing of HTTP.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,19 +35,19 @@ struct SuperResolutionResult {
 using SuperResolutionOutcome = std::variant<SuperResolutionResult, Error>;
 
 struct SuperResolutionOptions {
-  std::string model_path;  // "": built-in
-  int workers = 1;
-  size_t queue_max = 32;
-  double timeout_s = 120;
-  int64_t max_pixels = 24'000'000;
-  int threads = 0;
-  std::string dtype = "auto";
+  std::string model_path;           // RRDBNet or ESPCN, .pth or .safetensors; "": Lanczos
+  int workers = 1;                  // pictures at a time, each with a network of its own
+  size_t queue_max = 32;            // that wait, besides those that are being worked on
+  double timeout_s = 120;           // from submission to result
+  int64_t max_pixels = 24'000'000;  // of any pass
+  int threads = 0;                  // of each worker; 0: the processors divided among them
+  std::string dtype = "auto";       // "auto", "bf16", "fp32"
 };
 
 struct SuperResolutionStatistics {
   size_t queue_depth = 0, queue_max = 0, active = 0;
   uint64_t succeeded = 0, failed = 0, cancelled = 0, timed_out = 0, turned_away = 0;
-  double run_s = 0;
+  double run_s = 0;  // that workers were busy
 };
 
 class SuperResolutionService {
@@ -56,14 +56,18 @@ class SuperResolutionService {
   explicit SuperResolutionService(const SuperResolutionOptions& options);
   ~SuperResolutionService();
 
-  // Throws Error: invalid_argument (a pass or the result goes over max_pixels: before any work), busy, unavailable.
-  // on_done is called exactly once from the service's threads. The returned token cancels.
+  // Throws Error, before any work: invalid_argument (a pass goes over max_pixels, a magnitude or quality out of range,
+  // transparency for JPEG), busy, unavailable. on_done is called exactly once, with Error(timeout) or Error(cancelled)
+  // as soon as that is so, whether the picture waits or is worked on; from the service's threads, or from shut_down().
+  // It must not block. The returned token cancels.
   std::shared_ptr<CancelToken> submit(SuperResolutionRequest request,
                                       std::function<void(SuperResolutionOutcome)> on_done);
 
   const std::string& model() const;
   int scale() const;
   SuperResolutionStatistics statistics() const;
+  // Takes nothing new, ends what waits or runs by Error(unavailable) and returns when every on_done has been called.
+  // Not to be called from an on_done.
   void shut_down();
 
  private:
