@@ -69,6 +69,11 @@ JobFile png_of(JobResult result) {
   return file;
 }
 
+// With a place in the queue.
+bool is_queued(const JobProgress& progress) {
+  return progress.state == JobState::queued && progress.position > 0;
+}
+
 class FollowingSubscription final : public JobRegistry::Subscription {
  public:
   explicit FollowingSubscription(std::shared_ptr<Following> following) : following_(std::move(following)) {}
@@ -89,6 +94,9 @@ class JobRegistry::Entry {
     const std::lock_guard lock(mutex_);
     record_.id = ticket->id();
     record_.mode = ticket->mode();
+    const JobProgress progress = ticket->progress();
+    const bool knows_more = progress.state == JobState::queued && record_.progress.position == 0;
+    if (knows_more && record_.progress.state == JobState::queued) record_.progress = progress;
     if (!record_.has_ended()) ticket_ = std::move(ticket);
   }
 
@@ -100,7 +108,14 @@ class JobRegistry::Entry {
   void progress(const JobProgress& progress) {
     // The job's end is told with its file.
     if (progress.state != JobState::queued && progress.state != JobState::running) return;
-    update([&] { record_.progress = progress; });
+    update([&] {
+      // It came with the ticket already.
+      if (is_queued(record_.progress) && is_queued(progress) && progress.position >= record_.progress.position) {
+        return false;
+      }
+      record_.progress = progress;
+      return true;
+    });
   }
 
   // False: it had ended before.
@@ -119,6 +134,7 @@ class JobRegistry::Entry {
         const bool cancelled = record_.error->kind() == ErrorKind::cancelled;
         record_.progress.state = cancelled ? JobState::cancelled : JobState::failed;
       }
+      return true;
     });
   }
 
@@ -159,14 +175,13 @@ class JobRegistry::Entry {
     return record;
   }
 
-  // False, without any change, where the job has ended.
+  // Makes a change that listeners are to hear of. False where the job has ended, or the change says that it is none.
   template <typename Change>
   bool update(const Change& change) {
     std::vector<std::shared_ptr<Following>> followings;
     {
       const std::lock_guard lock(mutex_);
-      if (record_.has_ended()) return false;
-      change();
+      if (record_.has_ended() || !change()) return false;
       // Listeners that have left are forgotten.
       const auto gone = [](const std::weak_ptr<Following>& following) { return following.expired(); };
       followings_.erase(std::remove_if(followings_.begin(), followings_.end(), gone), followings_.end());

@@ -86,8 +86,11 @@ ModesFile read_modes(const std::filesystem::path& path, const std::filesystem::p
   const YamlEntry file = YamlEntry::read(path);
   ModesFile read;
   std::vector<std::string> names;
-  const auto modes = file.empty() ? std::nullopt : file.find("modes", kFileKeys);
-  if (!modes || modes->empty()) file.fail("there are no modes; under \"modes\" at least one is needed");
+  // An empty file has no line to point at.
+  if (file.empty()) fail(ErrorKind::invalid_file, "{}:1: there are no modes; \"modes\" is needed", path.string());
+  const auto modes = file.find("modes", kFileKeys);
+  if (!modes) file.fail("there are no modes; \"modes\" is needed");
+  if (modes->empty()) modes->fail("there are no modes; at least one is needed");
   for (const auto& item : modes->map()) {
     read.modes.push_back(read_mode(item.first, item.second, model_root, lora_root));
     names.push_back(item.first);
