@@ -22,16 +22,16 @@ struct ServerContext {
   std::string version;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
-  std::shared_ptr<ModeRegistry> modes;                       // of sd
-  std::shared_ptr<PipelineService> sd;                       // /generate and everything that does not name another
-  std::shared_ptr<PipelineService> sdxl;                     // /generate_sdxl; null: not enabled
-  std::shared_ptr<SuperResolutionService> super_resolution;  // null: not enabled
-  std::shared_ptr<Storage> storage;                          // null: none
-  std::shared_ptr<JobRegistry> jobs;                         // of /api/jobs
-  std::shared_ptr<HttpStatistics> http;                      // for /metrics; null: not counted
+  std::shared_ptr<ModeRegistry> modes = nullptr;    // of sd
+  std::shared_ptr<PipelineService> sd = nullptr;    // /generate and everything that does not name another
+  std::shared_ptr<PipelineService> sdxl = nullptr;  // /generate_sdxl; null: not enabled
+  std::shared_ptr<SuperResolutionService> super_resolution = nullptr;  // null: not enabled
+  std::shared_ptr<Storage> storage = nullptr;                          // null: none
+  std::shared_ptr<JobRegistry> jobs = nullptr;                         // of /api/jobs
+  std::shared_ptr<HttpStatistics> http = nullptr;                      // for /metrics; null: not counted
 
   // For work that would hold up the server's threads: decoding uploads, encoding pictures, storage.
-  std::shared_ptr<boost::asio::thread_pool> blocking;
+  std::shared_ptr<boost::asio::thread_pool> blocking = nullptr;
 };
 
 }  // namespace dreamlab
