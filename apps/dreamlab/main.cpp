@@ -37,8 +37,10 @@ int run(int argc, char** argv) {
       "`dreamlab COMMAND --help` lists the flags of a command.");
   add_generate_command(app);
   add_inspect_command(app);
+  add_upscale_command(app);
   add_verify_command(app);
   add_bench_command(app);
+  add_serve_command(app);
 
   try {
     app.parse(argc, argv);

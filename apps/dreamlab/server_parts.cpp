@@ -1,0 +1,144 @@
+#include "dreamlab/server_parts.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "server/access.h"
+#include "server/http_statistics.h"
+#include "service/job_registry.h"
+#include "weights/checkpoint.h"
+#include "worker/worker_factory.h"
+
+namespace dreamlab {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kModesFile = "modes.yaml";
+constexpr size_t kBlockingThreads = 2;
+
+// What the environment says of every model, and in its place what the mode says of its own.
+WorkerOptions options_of(const Mode& mode, WorkerOptions options) {
+  options.model = mode.model;
+  if (!mode.styles.empty()) options.styles = mode.styles;
+  if (mode.size) options.size = mode.size;
+  if (mode.steps) options.steps = *mode.steps;
+  if (mode.guidance) options.guidance = *mode.guidance;
+  if (!mode.scheduler.empty()) options.scheduler = mode.scheduler;
+  return options;
+}
+
+std::shared_ptr<ModeRegistry> find_modes(const Config& config, const WorkerOptions& options) {
+  const fs::path path = config.text("MODES").value_or(kModesFile);
+  std::error_code error;
+  if (config.is_set("MODES") || fs::exists(path, error)) {
+    return ModeRegistry::from_file(path, config.text("MODEL_ROOT").value_or(""), lora_root(config));
+  }
+  Mode mode;
+  mode.model = options.model;
+  return ModeRegistry::single(std::move(mode));
+}
+
+// Loading takes a while; whether the file is what it should be shows at once, from its header.
+void check_model(const Mode& mode, const WorkerOptions& options) {
+  if (mode.model.empty()) return;
+  const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(mode.model);
+  if (options.sdxl) check_family(mode.model, checkpoint->config(), *options.sdxl);
+}
+
+std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot slot, std::shared_ptr<ModeRegistry> modes,
+                                              WorkerOptions worker) {
+  ServiceOptions service;
+  service.name = slot == ModelSlot::sdxl || worker.sdxl.value_or(false) ? "SDXL" : "SD";
+  service.queue_max = static_cast<size_t>(*config.integer("QUEUE_MAX"));
+  service.workers = static_cast<int>(*config.integer("NUM_WORKERS"));
+  service.batch_max = static_cast<int>(config.integer("BATCH_MAX").value_or(0));
+  service.timeout_s = *config.number("DEFAULT_TIMEOUT");
+  service.stop = std::make_shared<CancelToken>();
+  auto factory = [worker, stop = service.stop](const Mode& mode, int) {
+    WorkerOptions options = options_of(mode, worker);
+    options.cancel = stop.get();
+    return make_worker(options);
+  };
+  return std::make_shared<PipelineService>(std::move(service), std::move(modes), std::move(factory));
+}
+
+// The model beside SD that /generate_sdxl works with.
+std::shared_ptr<PipelineService> make_sdxl_service(const Config& config) {
+  const WorkerOptions worker = worker_options(config, ModelSlot::sdxl);
+  if (worker.model.empty()) {
+    fail(ErrorKind::invalid_argument,
+         "SDXL_ENABLED=1: no model; name an SDXL checkpoint file or diffusers directory in SDXL_MODEL");
+  }
+  Mode mode;
+  mode.model = worker.model;
+  check_model(mode, worker);
+  return make_service(config, ModelSlot::sdxl, ModeRegistry::single(mode), worker);
+}
+
+std::shared_ptr<SuperResolutionService> make_super_resolution(const Config& config) {
+  SuperResolutionOptions options;
+  options.model_path = config.text("SR_MODEL_PATH").value_or("");
+  options.workers = static_cast<int>(*config.integer("SR_NUM_WORKERS"));
+  options.queue_max = static_cast<size_t>(*config.integer("SR_QUEUE_MAX"));
+  options.timeout_s = *config.number("SR_REQUEST_TIMEOUT");
+  options.max_pixels = *config.integer("SR_MAX_PIXELS");
+  options.threads = static_cast<int>(config.integer("THREADS").value_or(0));
+  options.dtype = *config.text("CPU_DTYPE");
+  return std::make_shared<SuperResolutionService>(options);
+}
+
+std::shared_ptr<Storage> make_storage(const Config& config) {
+  StorageOptions options;
+  options.ttl_s = *config.number("STORAGE_TTL");
+  options.max_bytes = static_cast<uint64_t>(*config.integer("STORAGE_MAX_MB")) << 20;
+  return open_storage(*config.text("STORAGE"), options);
+}
+
+}  // namespace
+
+std::shared_ptr<ServerContext> make_server_context(const Config& config) {
+  auto context = std::make_shared<ServerContext>(ServerContext{.config = config, .version = std::string(version())});
+  context->jobs = std::make_shared<JobRegistry>();
+  context->http = std::make_shared<HttpStatistics>();
+  context->blocking = std::make_shared<boost::asio::thread_pool>(kBlockingThreads);
+  context->storage = make_storage(config);
+
+  const WorkerOptions worker = worker_options(config);
+  context->modes = find_modes(config, worker);
+  const Mode first = context->modes->find(context->modes->default_mode()).value();
+  check_model(first, worker);
+  if (first.model.empty()) {
+    log::warn(
+        "no model: name a checkpoint file or a diffusers directory in MODEL, or by --model; until then whoever "
+        "asks for a picture is answered by 503");
+  }
+  if (*config.boolean("SR_ENABLED")) context->super_resolution = make_super_resolution(config);
+  if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
+  context->sd = make_service(config, ModelSlot::main, context->modes, worker);
+  return context;
+}
+
+ServerOptions server_options(const Config& config) {
+  ServerOptions options;
+  options.host = *config.text("HOST");
+  options.port = static_cast<int>(*config.integer("PORT"));
+  options.tls_cert = config.text("TLS_CERT").value_or("");
+  options.tls_key = config.text("TLS_KEY").value_or("");
+  options.api_key = config.text("API_KEY").value_or("");
+  options.cors_origins = split_list(config.text("CORS_ORIGINS").value_or(""));
+  options.name = fmt::format("dreamlab/{}", version());
+  return options;
+}
+
+std::vector<std::shared_ptr<PipelineService>> pipeline_services(const ServerContext& context) {
+  std::vector<std::shared_ptr<PipelineService>> services{context.sd};
+  if (context.sdxl) services.push_back(context.sdxl);
+  return services;
+}
+
+}  // namespace dreamlab
