@@ -3,7 +3,8 @@
 // How many jobs of one size may share a network call, from what calls have taken.
 //
 // The rule, for each picture size. A call carries rows: one for a job, two for a job under classifier-free guidance.
-// - What a row costs at n rows is the median of the last kSamples calls with n rows, divided by n. The first call with
+// - What a row costs at n rows is the median (of two, the lesser) of the last kSamples calls with n rows, divided by n.
+// The first call with
 //   n rows is left out, since it also makes what later ones find ready; from kEnough calls on the cost is known.
 // - n rows are worse where they are known to cost over kTolerance more a row than any fewer rows do. So are all
 //   counts above them.
@@ -22,7 +23,7 @@ namespace dreamlab {
 
 class BatchTuner {
  public:
-  static constexpr int kMaxRows = 16, kSamples = 7, kEnough = 2, kForget = 200;
+  static constexpr int kMaxRows = 16, kSamples = 7, kEnough = 2, kForget = 100;
   static constexpr double kTolerance = 0.03;
   static constexpr size_t kMaxSizes = 64;  // that are remembered, those in use
 

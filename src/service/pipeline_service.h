@@ -65,7 +65,7 @@ struct ServiceOptions {
   double timeout_s = 120;
   double tuning_s = 3;       // of idle time for measuring batches once a model is loaded, at most
   double watch_modes_s = 1;  // how often to look whether the modes file has changed; 0: never
-  // Bytes that a model may still take (see ModelSlots); the system's word where it is empty.
+  // Bytes that models and batches may still take (ModelSlots, WorkerThread); the system's word where it is empty.
   std::function<uint64_t()> available_bytes;
   // Raised by shut_down(), for the factory to look at while it loads; made where it is null.
   std::shared_ptr<CancelToken> stop;

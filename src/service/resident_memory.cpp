@@ -19,20 +19,29 @@ uint64_t number_in(const char* path) {
   return std::ifstream(path) >> value ? value : kUnknown;
 }
 
-uint64_t available_in_system() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  for (uint64_t kib = 0; file >> name >> kib; std::getline(file, unit)) {
-    if (name == "MemAvailable:") return kib << 10;
+// The number after a name in a file of "name number" lines; kUnknown where it is not there.
+uint64_t number_after(const char* path, const std::string& wanted) {
+  std::ifstream file(path);
+  std::string name, rest;
+  for (uint64_t value = 0; file >> name >> value; std::getline(file, rest)) {
+    if (name == wanted) return value;
   }
   return kUnknown;
 }
 
+uint64_t available_in_system() {
+  const uint64_t kib = number_after("/proc/meminfo", "MemAvailable:");
+  return kib == kUnknown ? kUnknown : kib << 10;
+}
+
+// Pages of files that nobody has used lately are counted as the group's, but are given up first.
 uint64_t available_in_control_group() {
   const uint64_t limit = number_in("/sys/fs/cgroup/memory.max");
   const uint64_t used = number_in("/sys/fs/cgroup/memory.current");
   if (limit == kUnknown || used == kUnknown) return kUnknown;
-  return limit > used ? limit - used : 0;
+  const uint64_t of_files = number_after("/sys/fs/cgroup/memory.stat", "inactive_file");
+  const uint64_t needed = of_files == kUnknown || of_files > used ? used : used - of_files;
+  return limit > needed ? limit - needed : 0;
 }
 
 }  // namespace

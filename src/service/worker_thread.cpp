@@ -32,6 +32,14 @@ int rows_of(const JobRequest& request, const WorkerInfo& info) {
   return request.guidance_scale.value_or(info.default_guidance) > 1 ? 2 : 1;
 }
 
+// What a row of a network call may take, for each of its pixels: twice what the activations of SDXL's UNet take in 32
+// bits. A job shares a call only where twice that is available; alone it may try its luck.
+constexpr uint64_t kBytesPerPixel = 512;
+
+bool memory_allows(PictureSize size, int rows, uint64_t available) {
+  return 2 * kBytesPerPixel * static_cast<uint64_t>(size.width * size.height * rows) <= available;
+}
+
 }  // namespace
 
 WorkerThread::WorkerThread(std::shared_ptr<ServiceCore> core, WorkerFactory factory, int index)
@@ -166,7 +174,10 @@ Admission WorkerThread::admission(const Mode& mode, const JobRequest& request) c
     ++jobs;
     rows += active->rows;
   }
-  return tuner.has_room(size, jobs, rows, rows_of(request, info)) ? Admission::yes : Admission::no_room;
+  const int new_rows = rows_of(request, info);
+  if (!tuner.has_room(size, jobs, rows, new_rows)) return Admission::no_room;
+  if (jobs > 0 && !memory_allows(size, new_rows, core_->options().available_bytes())) return Admission::no_room;
+  return Admission::yes;
 }
 
 void WorkerThread::drop_ended() {

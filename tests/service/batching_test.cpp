@@ -64,6 +64,29 @@ TEST_F(BatchingTest, NoMoreThanBatchMaxShareACall) {
   EXPECT_THAT(script_.passes(), ElementsAre(Prompts{"a"}, Prompts{"b", "c"}, Prompts{"b", "d"}));
 }
 
+TEST_F(BatchingTest, JobsShareACallOnlyWhereMemoryAllows) {
+  ServiceOptions options;
+  options.batch_max = 4;
+  // Enough for the activations of one more row of 64x64, not for two.
+  options.available_bytes = [] { return uint64_t{1} << 22; };
+  service_ = std::make_unique<PipelineService>(options, ModeRegistry::single({}), script_.factory());
+  ASSERT_TRUE(wait_until_ready(*service_));
+  const auto a = start_held(request_of("a", 1, "64x64"));
+  JobRequest guided = request_of("b", 2, "64x64");
+  guided.guidance_scale = 5;
+  const SubmittedJob b(*service_, request_of("c", 2, "64x64")), c(*service_, guided);
+  script_.let_steps_go();
+  c.result();
+  EXPECT_THAT(script_.passes(), ElementsAre(Prompts{"a"}, Prompts{"c"}, Prompts{"c"}, Prompts{"b"}, Prompts{"b"}));
+  script_.hold_steps();
+  const SubmittedJob d(*service_, request_of("d", 1, "64x64"));
+  ASSERT_TRUE(script_.wait_for_held_step());
+  const SubmittedJob e(*service_, request_of("e", 1, "64x64")), f(*service_, request_of("f", 1, "64x64"));
+  script_.let_steps_go();
+  f.result();
+  EXPECT_EQ(script_.passes().back(), (Prompts{"e", "f"}));
+}
+
 TEST_F(BatchingTest, SizesDoNotShareACallButAdvanceInTurn) {
   PipelineService& service = start(4);
   const auto a = start_held(request_of("a", 3, "64x64"));
