@@ -4,20 +4,10 @@
 #include "server/async.h"
 #include "server/generated_picture.h"
 #include "server/route_modules.h"
+#include "server/superres_form.h"
 #include "server/uploaded_picture.h"
 
 namespace dreamlab {
-
-namespace {
-
-using boost::asio::awaitable;
-
-struct SuperResForm {
-  std::string file;
-  int magnitude = 2;
-  std::string out_format = "png";
-  int quality = 92;
-};
 
 const Schema<SuperResForm>& superres_schema() {
   using S = Schema<SuperResForm>;
@@ -30,6 +20,10 @@ const Schema<SuperResForm>& superres_schema() {
        S::field(integer("quality", 1, 100, "JPEG quality of the result.").fallback(int64_t{92}), &F::quality)});
   return schema;
 }
+
+namespace {
+
+using boost::asio::awaitable;
 
 awaitable<HttpResponse> upscale(ContextPtr context, HttpRequest& request) {
   SuperResolutionService& service = super_resolution_of(*context);

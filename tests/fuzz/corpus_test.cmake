@@ -7,7 +7,7 @@ foreach(source ${fuzz_sources})
   string(APPEND fuzz_targets " TARGET(${name})")
 endforeach()
 add_executable(test_corpus ${CMAKE_CURRENT_LIST_DIR}/corpus_test.cpp ${fuzz_sources})
-target_link_libraries(test_corpus PRIVATE dreamlab_options dreamlab_base dreamlab_weights GTest::gtest_main)
+target_link_libraries(test_corpus PRIVATE dreamlab_options dreamlab_server GTest::gtest_main)
 target_compile_definitions(test_corpus PRIVATE
   "DREAMLAB_FUZZ_TARGETS=${fuzz_targets}"
   DREAMLAB_CORPUS_DIR="${CMAKE_CURRENT_LIST_DIR}/corpus")
