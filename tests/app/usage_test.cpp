@@ -45,7 +45,8 @@ class Usage : public ::testing::Test {
 TEST_F(Usage, HelpAndVersionAreNoMistakes) {
   const ProcessResult bare = run_dreamlab({});
   EXPECT_EQ(bare.exit_code, 0);
-  for (const char* command : {"generate", "inspect", "verify", "bench"}) EXPECT_THAT(bare.out, HasSubstr(command));
+  for (const char* command : {"generate", "upscale", "inspect", "verify", "bench"})
+    EXPECT_THAT(bare.out, HasSubstr(command));
   const ProcessResult help = run_dreamlab({"generate", "--help"});
   EXPECT_EQ(help.exit_code, 0);
   for (const char* flag : {"--model",
