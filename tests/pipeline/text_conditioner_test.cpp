@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstring>
+#include <memory>
+#include <new>
 
 #include "base/error.h"
 #include "golden_models.h"
@@ -113,6 +116,32 @@ TEST_P(TextConditionerTest, RepeatedPromptsComeFromTheCacheUnchanged) {
   EXPECT_NE(text_.encode(request("(a photograph of an astronaut riding a horse:1.2)")).positive.states.data(),
             first.positive.states.data())
       << "weights were left out of the key";
+}
+
+TEST_P(TextConditionerTest, AnAdapterIsForgottenWithItsLastUserAndNotTakenForTheNextOne) {
+  // Two adapters, one after the other at the same address.
+  alignas(LoraAdapter) std::byte place[sizeof(LoraAdapter)];
+  const auto adapter = [&](const char* kind) {
+    const auto path = golden_dir() / "models" / (std::string(GetParam()) + "-lora-" + kind + ".safetensors");
+    const LoraFile file = LoraFile::open(path, &checkpoint_->config());
+    return std::shared_ptr<const LoraAdapter>(new (place) LoraAdapter(golden_device(), file.layers()),
+                                              [](const LoraAdapter* gone) { gone->~LoraAdapter(); });
+  };
+  const auto states_with = [&](const std::shared_ptr<const LoraAdapter>& adapter) {
+    const LoraUse uses[] = {{adapter, 1.0f}};
+    TextRequest styled = request(kPrompt);
+    styled.loras = uses;
+    return states(styled);
+  };
+  auto first = adapter("kohya");
+  const std::vector<float> before = states_with(first);
+  EXPECT_EQ(states_with(first), before);
+  std::weak_ptr<const LoraAdapter> watched = first;
+  first.reset();
+  EXPECT_TRUE(watched.expired()) << "the cache keeps it";
+  const auto second = adapter("peft");
+  EXPECT_NE(states_with(second), before) << "states of the adapter that was there before";
+  EXPECT_EQ(text_.cached_prompts(), 1u);
 }
 
 TEST_P(TextConditionerTest, TheCacheIsBoundedAndForgetsTheOldest) {
