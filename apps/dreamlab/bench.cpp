@@ -17,6 +17,7 @@
 #include "base/picture_size.h"
 #include "base/thread_pool.h"
 #include "device/make_device.h"
+#include "dreamlab/bench_server.h"
 #include "dreamlab/commands.h"
 #include "pipeline/pipeline.h"
 
@@ -35,6 +36,7 @@ struct BenchFlags {
   std::string dtype = "auto", device = "cpu";
   std::vector<std::string> only;
   bool json = false;
+  bool server = false;
 };
 
 struct FamilyRow {
@@ -264,6 +266,17 @@ void print_table(const BenchReport& report) {
   fmt::print("\npeak memory: {:.0f} MiB\n", report.peak_memory_mib);
 }
 
+void time_server(const BenchFlags& flags) {
+  ServerBenchFlags server;
+  server.model = *flags.model;
+  if (flags.size) server.size = *flags.size;
+  server.steps = flags.steps;
+  server.threads = flags.threads;
+  server.dtype = flags.dtype;
+  server.repeat = flags.repeat;
+  print(bench_server(server), flags.json);
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app) {
@@ -299,7 +312,12 @@ void add_bench_command(CLI::App& app) {
       ->check(CLI::IsMember(kStageNames))
       ->delimiter(',');
   command->add_flag("--json", flags->json, "Print JSON");
+  command
+      ->add_flag("--server", flags->server,
+                 "Time requests to a server with --model instead: what they cost beside the model's work (512x512)")
+      ->needs(model);
   command->callback([flags] {
+    if (flags->server) return time_server(*flags);
     const BenchReport report = Bench(*flags).run();
     if (flags->json)
       fmt::print("{}\n", to_json(report).dump(2));
