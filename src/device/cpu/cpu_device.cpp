@@ -138,7 +138,7 @@ class CpuDevice final : public Device {
     out->geometry = geometry;
     if (bias != nullptr) out->bias = bias->to_f32();
     const int64_t taps = geometry.kernel * geometry.kernel, in = out->in_channels, columns = out->out_channels;
-    if (geometry.kernel == 3 && geometry.stride == 1 && columns <= kWinogradOutputs) {
+    if (geometry.kernel == 3 && geometry.stride == 1 && columns <= kWinogradOutputs && !multiplies_in_tiles()) {
       out->winograd = std::make_unique<WinogradFilters>(pack_winograd(weight, dtype_, threads_, weights_));
       return out;
     }
@@ -152,7 +152,7 @@ class CpuDevice final : public Device {
           ordered[static_cast<size_t>(tap * in + c)] = values[static_cast<size_t>(c * taps + tap)];
       convert_elements(ordered.data(), DType::f32, to, dtype_, ordered.size());
     };
-    out->matrix = std::make_unique<PackedMatrix>(columns, taps * in, dtype_, 1, write_row, threads_, weights_);
+    out->matrix = std::make_unique<PackedMatrix>(columns, taps * in, in, dtype_, 1, write_row, threads_, weights_);
     return out;
   }
 
@@ -369,7 +369,7 @@ class CpuDevice final : public Device {
       convert_elements(source.data, source.dtype, to, dtype_, static_cast<size_t>(k));
     };
     auto out =
-        std::make_unique<CpuLinearWeights>(weight.shape[0], k, dtype_, interleave, write_row, threads_, weights_);
+        std::make_unique<CpuLinearWeights>(weight.shape[0], k, 0, dtype_, interleave, write_row, threads_, weights_);
     out->out_features = weight.shape[0];
     out->in_features = weight.shape[1];
     if (bias != nullptr) out->bias = bias->to_f32();
@@ -448,22 +448,35 @@ class CpuDevice final : public Device {
     });
   }
 
-  // Gathers the pixels that `rows` results from `first` on see: [pixel][kernel * kernel * in].
+  // Gathers the pixels that `rows` results from `first` on see, [kernel * kernel * in] each, as the parts of `matrix`.
   static void gather(const Tensor& x, const ConvGeometry& g, Size seen, int64_t image, int64_t first, int64_t rows,
-                     int64_t out_width, char* to) {
-    const size_t pixel_bytes = static_cast<size_t>(x.channels()) * size_of(x.dtype());
+                     int64_t out_width, const PackedMatrix& matrix, char* to) {
+    const size_t pixel_bytes = static_cast<size_t>(x.channels()) * size_of(x.dtype()),
+                 part_bytes = static_cast<size_t>(matrix.part_size()) * size_of(x.dtype());
     const char* const source =
         static_cast<const char*>(x.data()) + static_cast<size_t>(image * x.dim(1) * x.dim(2)) * pixel_bytes;
-    for (int64_t pixel = first; pixel < first + rows; ++pixel) {
-      const int64_t y0 = pixel / out_width * g.stride - g.pad_before, x0 = pixel % out_width * g.stride - g.pad_before;
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t pixel = first + row, y0 = pixel / out_width * g.stride - g.pad_before,
+                    x0 = pixel % out_width * g.stride - g.pad_before;
+      size_t at = 0;  // in the row's bytes
       for (int64_t ky = 0; ky < g.kernel; ++ky) {
-        for (int64_t kx = 0; kx < g.kernel; ++kx, to += pixel_bytes) {
+        for (int64_t kx = 0; kx < g.kernel; ++kx) {
           const int64_t y = y0 + ky, column = x0 + kx;
-          if (y < 0 || y >= seen.height || column < 0 || column >= seen.width) {
-            std::memset(to, 0, pixel_bytes);
-          } else {
-            const int64_t from = y * x.dim(1) / seen.height * x.dim(2) + column * x.dim(2) / seen.width;
-            std::memcpy(to, source + static_cast<size_t>(from) * pixel_bytes, pixel_bytes);
+          const bool outside = y < 0 || y >= seen.height || column < 0 || column >= seen.width;
+          const int64_t from = outside ? 0 : y * x.dim(1) / seen.height * x.dim(2) + column * x.dim(2) / seen.width;
+          const char* const bytes = source + static_cast<size_t>(from) * pixel_bytes;
+          for (size_t done = 0; done < pixel_bytes;) {  // a pixel may reach over several parts
+            const size_t part = at / part_bytes, offset = at % part_bytes,
+                         count = std::min(pixel_bytes - done, part_bytes - offset);
+            char* const target =
+                to + (part * static_cast<size_t>(rows) + static_cast<size_t>(row)) * part_bytes + offset;
+            if (outside) {
+              std::memset(target, 0, count);
+            } else {
+              std::memcpy(target, bytes + done, count);
+            }
+            done += count;
+            at += count;
           }
         }
       }
@@ -488,7 +501,7 @@ class CpuDevice final : public Device {
       const int64_t rows = std::min(kRowBlock, pixels - first);
       state.gathered.resize(std::max(state.gathered.size(), static_cast<size_t>(kRowBlock) * row_bytes));
       state.product.resize(std::max(state.product.size(), static_cast<size_t>(kRowBlock * matrix.largest_chunk())));
-      gather(x, w.geometry, seen, image, first, rows, out.dim(2), state.gathered.data());
+      gather(x, w.geometry, seen, image, first, rows, out.dim(2), matrix, state.gathered.data());
       for (int64_t chunk = part * matrix.chunks() / parts; chunk < (part + 1) * matrix.chunks() / parts; ++chunk) {
         const int64_t columns = matrix.chunk_size(chunk);
         matrix.multiply(state.gathered.data(), rows, chunk, state.product.data(), state.scratch);
@@ -497,6 +510,9 @@ class CpuDevice final : public Device {
       }
     });
   }
+
+  // Whether products run in AMX tiles, which direct convolution gains more from than Winograd's algorithm saves.
+  bool multiplies_in_tiles() const { return dtype_ == DType::bf16 && has_matrix_tiles(); }
 
   void count_operations(int64_t operations) { operations_ += static_cast<uint64_t>(operations); }
 

@@ -40,13 +40,19 @@ auto guarded(const Work& work) {
 
 }  // namespace
 
-LibraryMatmul::LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t columns, const memory::desc* layout) {
+LibraryMatmul::LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t columns, const memory::desc* layout,
+                             Result result) {
   guarded([&] {
     const memory::desc a({rows, k}, data_type(dtype), memory::format_tag::ab);
     const memory::desc any({k, columns}, data_type(dtype), memory::format_tag::any);
     const memory::desc c({rows, columns}, memory::data_type::f32, memory::format_tag::ab);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    if (result == Result::add) {
+      dnnl::post_ops add;
+      add.append_sum(1.0f);
+      attributes.set_post_ops(add);
+    }
     const dnnl::matmul::primitive_desc description({a, layout != nullptr ? *layout : any, c}, attributes, engine());
     primitive_ = dnnl::matmul(description);
     a_ = description.src_desc();
@@ -78,6 +84,10 @@ void pack_for_library(const void* b, DType dtype, int64_t k, int64_t columns, in
     dnnl::reorder(from, to).execute(stream, from, to);
     stream.wait();
   });
+}
+
+bool has_matrix_tiles() {
+  return dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
 }
 
 }  // namespace dreamlab::cpu

@@ -13,9 +13,12 @@ namespace dreamlab::cpu {
 // one dtype, b packed as the library wants it.
 class LibraryMatmul {
  public:
+  enum class Result { replace, add };  // what happens to c: c = a * b or c += a * b
+
   // layout: how b is packed already; null: as suits this shape best.
   // Throws Error(internal) where the library refuses.
-  LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t columns, const dnnl::memory::desc* layout = nullptr);
+  LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t columns, const dnnl::memory::desc* layout = nullptr,
+                Result result = Result::replace);
 
   // How b has to be packed.
   const dnnl::memory::desc& layout() const { return b_; }
@@ -30,5 +33,8 @@ class LibraryMatmul {
 // Packs b[k][columns], whose elements lie k_stride and column_stride apart, into `layout`.
 void pack_for_library(const void* b, DType dtype, int64_t k, int64_t columns, int64_t k_stride, int64_t column_stride,
                       const dnnl::memory::desc& layout, void* packed);
+
+// Whether bf16 products run in AMX tiles, several times faster than vectors.
+bool has_matrix_tiles();
 
 }  // namespace dreamlab::cpu
