@@ -68,8 +68,9 @@ class TlsTransport final : public Transport {
   ssl::stream<tcp::socket> stream_;
 };
 
-[[noreturn]] void refuse_file(std::string_view variable, const std::string& path, const error_code& error) {
-  fail(ErrorKind::invalid_argument, "{}={}: {}; a PEM file is needed", variable, path, error.message());
+[[noreturn]] void refuse_file(std::string_view variable, const std::string& path, const error_code& error,
+                              std::string_view needed) {
+  fail(ErrorKind::invalid_argument, "{}={}: {}; a PEM file with {} is needed", variable, path, error.message(), needed);
 }
 
 }  // namespace
@@ -92,12 +93,9 @@ std::shared_ptr<TlsIdentity> load_tls_identity(const std::string& cert_path, con
   SSL_CTX_set_min_proto_version(context.native_handle(), TLS1_2_VERSION);
   SSL_CTX_set_options(context.native_handle(), SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   context.use_certificate_chain_file(cert_path, error);
-  if (error) refuse_file("TLS_CERT", cert_path, error);
+  if (error) refuse_file("TLS_CERT", cert_path, error, "a certificate chain");
   context.use_private_key_file(key_path, ssl::context::pem, error);
-  if (error) refuse_file("TLS_KEY", key_path, error);
-  if (SSL_CTX_check_private_key(context.native_handle()) != 1) {
-    fail(ErrorKind::invalid_argument, "TLS_KEY={}: not the key of TLS_CERT={}", key_path, cert_path);
-  }
+  if (error) refuse_file("TLS_KEY", key_path, error, "the private key of TLS_CERT");
   return files;
 }
 
