@@ -93,6 +93,9 @@ boost::asio::awaitable<T> await_callback(Start start) {
 //   Image picture = co_await run_blocking(*context->blocking, [&] { return decode_image(bytes, name).image; });
 template <typename Work>
 boost::asio::awaitable<std::invoke_result_t<Work&>> run_blocking(boost::asio::thread_pool& pool, Work work) {
+  // GCC 12 copies a closure that is written within a co_await expression bit by bit, and destroys both. The caller
+  // waits: references do.
+  static_assert(std::is_trivially_copyable_v<Work>, "capture by reference");
   using Result = std::invoke_result_t<Work&>;
   using Stored = std::conditional_t<std::is_void_v<Result>, std::monostate, Result>;
   struct Task {

@@ -185,7 +185,7 @@ boost::asio::awaitable<std::optional<std::string>> store_picture(const ServerCon
                                                                  std::string content_type) {
   if (!context.storage) co_return std::nullopt;
   const std::shared_ptr<Storage> storage = context.storage;
-  co_return co_await run_blocking(*context.blocking, [storage, bytes, content_type]() -> std::optional<std::string> {
+  co_return co_await run_blocking(*context.blocking, [&]() -> std::optional<std::string> {
     try {
       std::string key = make_storage_key();
       storage->put(key, *bytes, content_type);

@@ -187,7 +187,7 @@ awaitable<void> write_event(ServerContext& context, BodyWriter& writer, const Jo
   co_await writer.write(event_text(event_name(job), job_json(job), ++number));
   const std::shared_ptr<const Image> preview = job.progress.preview;
   if (!preview) co_return;
-  const std::string url = co_await run_blocking(*context.blocking, [preview] { return preview_url(*preview); });
+  const std::string url = co_await run_blocking(*context.blocking, [&preview] { return preview_url(*preview); });
   co_await writer.write(preview_text(job, url, ++number));
 }
 
