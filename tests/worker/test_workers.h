@@ -49,7 +49,10 @@ inline PipelineWorker& worker_on(const std::filesystem::path& model) {
   std::shared_ptr<PipelineWorker>& worker = workers[model];
   if (!worker) {
     WorkerOptions options = options_for(model);
-    if (model == other_sdxl_model()) options.dtype = "auto";  // may be of full size
+    if (model == other_sdxl_model()) {
+      options.dtype = "auto";  // it may be of full size
+      options.sdxl = true;
+    }
     worker = make_worker(options);
   }
   return *worker;
