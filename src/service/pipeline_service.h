@@ -61,7 +61,7 @@ struct ServiceOptions {
   std::string name;  // "SD", "SDXL": for logs and thread names
   size_t queue_max = 64;
   int workers = 1;
-  int batch_max = 0;  // 0: as measured
+  int batch_max = 0;  // jobs that share a call, and that are under way at a time; 0: as measured, and 8
   double timeout_s = 120;
   double tuning_s = 3;       // of idle time for measuring batches once a model is loaded, at most
   double watch_modes_s = 1;  // how often to look whether the modes file has changed; 0: never

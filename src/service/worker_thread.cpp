@@ -32,6 +32,10 @@ int rows_of(const JobRequest& request, const WorkerInfo& info) {
   return request.guidance_scale.value_or(info.default_guidance) > 1 ? 2 : 1;
 }
 
+// Jobs between two steps where BATCH_MAX does not say. They advance together whether or not they share calls: a job
+// that comes makes its first step soon, and all of them in sum take no longer.
+constexpr size_t kMaxActive = 8;
+
 // What a row of a network call may take, for each of its pixels: twice what the activations of SDXL's UNet take in 32
 // bits. A job shares a call only where twice that is available; alone it may try its luck.
 constexpr uint64_t kBytesPerPixel = 512;
@@ -77,7 +81,7 @@ bool WorkerThread::turn() {
 }
 
 bool WorkerThread::take_assignments() {
-  const Admit admit = [this](const Mode& mode, const JobRequest& request) { return admission(mode, request); };
+  const Admit admit = [this](const Mode& mode) { return admission(mode); };
   while (true) {
     const bool measuring = active_.empty() && can_measure();
     const Assignment assignment = core_->next(index_, active_.empty(), !measuring, admit);
@@ -160,24 +164,11 @@ void WorkerThread::start(const Assignment& assignment) {
   }
 }
 
-Admission WorkerThread::admission(const Mode& mode, const JobRequest& request) const {
+Admission WorkerThread::admission(const Mode& mode) const {
   const std::shared_ptr<LoadedModel> model = models_.find(mode);
   if (!model) return Admission::needs_model;
-  const BatchTuner& tuner = model->tuner;
-  const size_t most = tuner.measures() ? size_t{BatchTuner::kMaxRows} : static_cast<size_t>(tuner.batch_max());
-  if (active_.size() >= most) return Admission::no_room;
-  const WorkerInfo& info = model->worker->info();
-  const PictureSize size = size_of(request, info);
-  int jobs = 0, rows = 0;
-  for (const std::unique_ptr<Active>& active : active_) {
-    if (active->model != model || active->size != size) continue;
-    ++jobs;
-    rows += active->rows;
-  }
-  const int new_rows = rows_of(request, info);
-  if (!tuner.has_room(size, jobs, rows, new_rows)) return Admission::no_room;
-  if (jobs > 0 && !memory_allows(size, new_rows, core_->options().available_bytes())) return Admission::no_room;
-  return Admission::yes;
+  const size_t most = model->tuner.measures() ? kMaxActive : static_cast<size_t>(model->tuner.batch_max());
+  return active_.size() < most ? Admission::yes : Admission::no_room;
 }
 
 void WorkerThread::drop_ended() {
@@ -189,9 +180,7 @@ void WorkerThread::step() {
   std::vector<Group> groups;
   for (const std::unique_ptr<Active>& active : active_) {
     if (active->job->ended() || active->state->done()) continue;
-    const auto fits = [&](const Group& group) {
-      return group[0]->model == active->model && group[0]->size == active->size;
-    };
+    const auto fits = [&](const Group& group) { return may_join(*active, group); };
     const auto group = std::find_if(groups.begin(), groups.end(), fits);
     if (group == groups.end()) {
       groups.push_back({active.get()});
@@ -200,6 +189,15 @@ void WorkerThread::step() {
     }
   }
   for (const Group& group : groups) advance(group);
+}
+
+bool WorkerThread::may_join(const Active& active, const Group& group) const {
+  if (group[0]->model != active.model || group[0]->size != active.size) return false;
+  int rows = 0;
+  for (const Active* member : group) rows += member->rows;
+  const int jobs = static_cast<int>(group.size());
+  return active.model->tuner.has_room(active.size, jobs, rows, active.rows) &&
+         memory_allows(active.size, active.rows, core_->options().available_bytes());
 }
 
 void WorkerThread::advance(const Group& group) {

@@ -27,7 +27,7 @@ class WorkerThread {
     int rows = 1;
     std::unique_ptr<ActiveJob> state;
   };
-  // Jobs that share a call: of one model and size.
+  // Jobs that share a call: of one model and size, as many as the model's tuner and memory allow.
   using Group = std::vector<Active*>;
 
   void run();
@@ -38,9 +38,10 @@ class WorkerThread {
   void carry_out(const std::shared_ptr<ModeSwitch>& mode_switch);
   void start(const Assignment& assignment);
   std::shared_ptr<LoadedModel> load_for_job(const Mode& mode);
-  Admission admission(const Mode& mode, const JobRequest& request) const;
+  Admission admission(const Mode& mode) const;
   void drop_ended();
   void step();
+  bool may_join(const Active& active, const Group& group) const;
   void advance(const Group& group);
   void advance_one_by_one(const Group& group, const std::vector<int>& steps_before);
   void announce_step(Active& active, double seconds);

@@ -77,7 +77,7 @@ TEST_F(BatchingTest, JobsShareACallOnlyWhereMemoryAllows) {
   const SubmittedJob b(*service_, request_of("c", 2, "64x64")), c(*service_, guided);
   script_.let_steps_go();
   c.result();
-  EXPECT_THAT(script_.passes(), ElementsAre(Prompts{"a"}, Prompts{"c"}, Prompts{"c"}, Prompts{"b"}, Prompts{"b"}));
+  EXPECT_THAT(script_.passes(), ElementsAre(Prompts{"a"}, Prompts{"c"}, Prompts{"b"}, Prompts{"c"}, Prompts{"b"}));
   script_.hold_steps();
   const SubmittedJob d(*service_, request_of("d", 1, "64x64"));
   ASSERT_TRUE(script_.wait_for_held_step());
@@ -171,6 +171,22 @@ TEST_F(BatchingTest, BatchesGrowWithWhatIsMeasuredFromLiveCalls) {
   EXPECT_THAT(passes, Contains(::testing::SizeIs(2)));
   EXPECT_EQ(passes[0].size(), 1u);
   EXPECT_EQ(passes[1].size(), 1u) << "two share a call before it is known what one costs";
+}
+
+TEST_F(BatchingTest, JobsMakeTheirFirstStepSoonEvenWhereCallsAreNotShared) {
+  PipelineService& service = start(0);
+  std::vector<std::unique_ptr<SubmittedJob>> jobs;
+  jobs.push_back(start_held(request_of("a", 4)));
+  for (const char* prompt : {"b", "c", "d", "e", "f", "g", "h"}) {
+    jobs.push_back(std::make_unique<SubmittedJob>(service, request_of(prompt, 4)));
+  }
+  script_.let_steps_go();
+  for (const auto& job : jobs) job->result();
+  std::vector<Prompts> passes = script_.passes();
+  ASSERT_GE(passes.size(), 9u);
+  passes.resize(9);
+  EXPECT_THAT(passes, ElementsAre(Prompts{"a"}, Prompts{"a"}, Prompts{"b"}, Prompts{"c"}, Prompts{"d"}, Prompts{"e"},
+                                  Prompts{"f"}, Prompts{"g"}, Prompts{"h"}));
 }
 
 TEST_F(BatchingTest, IdleTimeAfterLoadingIsUsedToMeasure) {
