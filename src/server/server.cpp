@@ -1,6 +1,8 @@
 #include "server/server.h"
 
+#include <linux/filter.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
@@ -36,6 +38,8 @@ constexpr size_t kTurnedAwayMax = 64;
 // File descriptors for everything that is not a connection.
 constexpr size_t kOtherFiles = 128;
 constexpr std::chrono::milliseconds kRetryAccept{100};
+// For connections that are being made when the server stops accepting.
+constexpr std::chrono::milliseconds kHandshakes{30};
 
 // Each connection is a file descriptor, and the usual limit of 1,024 is below what a server keeps open. Returns how
 // many there may be now.
@@ -48,6 +52,21 @@ size_t raise_file_limit() {
     if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
   return limit.rlim_cur;
+}
+
+// From now on the kernel lets nobody begin a connection: its first packet (SYN) is dropped, so that no client believes
+// itself connected when the listening socket closes. Handshakes under way go on.
+void drop_new_connections(int listening_socket) {
+  constexpr uint32_t kFlagsOffset = 13, kSyn = 0x02;  // of the TCP header
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlagsOffset),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kSyn, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+  };
+  const sock_fprog filter{std::size(program), program};
+  // A kernel that cannot do it leaves a moment in which a connection may be lost.
+  setsockopt(listening_socket, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
 }
 
 }  // namespace
@@ -246,6 +265,8 @@ void Server::Impl::close_acceptor() {
 void Server::Impl::stop_accepting() {
   if (state_->draining.exchange(true)) return;
   if (!threads_.empty()) {
+    drop_new_connections(acceptor_.native_handle());
+    std::this_thread::sleep_for(kHandshakes);
     std::promise<void> closed;
     asio::post(accept_strand_, [&] {
       close_acceptor();
