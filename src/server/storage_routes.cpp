@@ -31,7 +31,6 @@ awaitable<HttpResponse> get_object(ContextPtr context, HttpRequest& request) {
   response.headers = {{"Content-Type", object->content_type},
                       {"Cache-Control", "no-cache"},
                       // Whatever somebody has put there: a browser must not run it as a page of this server.
-                      {"X-Content-Type-Options", "nosniff"},
                       {"Content-Security-Policy", "default-src 'none'; sandbox"}};
   response.body.assign(object->bytes.begin(), object->bytes.end());
   co_return response;
