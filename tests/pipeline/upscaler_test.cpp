@@ -204,13 +204,13 @@ TEST_F(UpscalerTest, PicturesThatUnshufflingDoesNotDivideAreFilledUp) {
 
 TEST_F(UpscalerTest, MemoryFollowsTheTileAndNotThePicture) {
   const auto peak = [&](int64_t side) {
-    const Upscaler upscaler = open(golden_upscaler(), 32);
+    const Upscaler upscaler = open(golden_upscaler(), 16);
     upscaler.upscale(test_picture(side, side), {});
     return upscaler.peak_activation_bytes();
   };
-  const size_t small = peak(96);
+  const size_t small = peak(48);
   EXPECT_GT(small, 0u);
-  EXPECT_LE(peak(192), small);
+  EXPECT_LE(peak(96), small);
 }
 
 TEST_F(UpscalerTest, EachPassWorksOnTheOneBefore) {
