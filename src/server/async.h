@@ -7,7 +7,9 @@
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -28,17 +30,25 @@ namespace dreamlab {
 
 namespace async_detail {
 
+// The same executor; as long as it is held, run() of its io_context does not return. Whoever posts to an io_context
+// from another thread holds one meanwhile: else the context could be gone, with all that was waited for, before post()
+// has returned.
+inline boost::asio::any_io_executor working(const boost::asio::any_io_executor& executor) {
+  return boost::asio::prefer(executor, boost::asio::execution::outstanding_work.tracked);
+}
+
 // Resumes a suspended coroutine by its own executor, once, from any thread.
 template <typename Handler>
 class Resumption {
  public:
   explicit Resumption(Handler handler)
-      : executor_(boost::asio::get_associated_executor(handler)), handler_(std::move(handler)) {}
+      : executor_(working(boost::asio::get_associated_executor(handler))), handler_(std::move(handler)) {}
 
   // True for the first caller, who then has to call resume().
   bool claim() { return !claimed_.exchange(true); }
   static void resume(std::shared_ptr<Resumption> self) {
-    const boost::asio::any_io_executor executor = self->executor_;
+    // Whoever keeps the callback for longer keeps nothing of the server's.
+    const boost::asio::any_io_executor executor = std::move(self->executor_);
     boost::asio::post(executor, [self = std::move(self)] {
       Handler handler = std::move(self->handler_);
       std::move(handler)();
@@ -186,7 +196,8 @@ class Mailbox {
   // With mutex_ held. Runs on the taker's strand, hence after it has begun to wait.
   void wake() {
     if (!waiting_) return;
-    boost::asio::post(waiting_->get_executor(), [timer = waiting_] { timer->cancel(); });
+    const boost::asio::any_io_executor executor = async_detail::working(waiting_->get_executor());
+    boost::asio::post(executor, [timer = waiting_] { timer->cancel(); });
     waiting_ = nullptr;
   }
 

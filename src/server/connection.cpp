@@ -9,6 +9,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -110,13 +111,18 @@ void ClientWatch::raise() {
 // A request and what becomes of it.
 struct Connection::Exchange {
   explicit Exchange(ServerState& server) : state(server), parser(server.options.max_header) {}
-  ~Exchange() { state.upload_bytes -= counted; }
+  ~Exchange() { drop_body(); }
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
 
   HttpRequest& request() { return parser.request(); }
   const HttpRequest& request() const { return parser.request(); }
   bool is_head() const { return parser.request().method == "HEAD"; }
+  // Makes room for the uploads of others.
+  void drop_body() {
+    std::string().swap(request().body);
+    state.upload_bytes -= std::exchange(counted, 0);
+  }
 
   ServerState& state;
   RequestParser parser;
@@ -236,6 +242,7 @@ awaitable<bool> Connection::serve_one() {
     co_await skip_small_body(exchange);
     response = response_to(failure, exchange.request().id);
   }
+  if (!response.stream) exchange.drop_body();
   co_await send(exchange, response);
   watch_ = nullptr;
   ++served_;

@@ -19,6 +19,9 @@ using View = boost::beast::string_view;
 
 // A line of the chunked coding (size and extensions), or the trailer. No one needs more.
 constexpr size_t kMaxChunkLine = 4096;
+// What is left of a chunked body ends with "0", CR, LF, CR, LF at least. Beast asserts that it is never given less of
+// its last chunk.
+constexpr size_t kChunkedEnd = 5;
 
 std::string to_lower(std::string_view text) {
   std::string lower(text);
@@ -107,6 +110,7 @@ size_t RequestParser::Impl::put_bytes(std::string_view bytes) {
   // Whole lines and runs of the body one after the other, but never past the header or the end.
   while (taken < bytes.size() && !is_done()) {
     const std::string_view rest = bytes.substr(taken);
+    if (!was_header && chunked() && rest.size() < kChunkedEnd) break;
     error_code error;
     const size_t used = put(boost::asio::buffer(rest.data(), rest.size()), error);
     taken += used;
@@ -187,6 +191,7 @@ void RequestParser::Impl::refuse(error_code error) {
 RequestParser::RequestParser(size_t header_limit) : impl_(std::make_unique<Impl>(header_limit)) {}
 RequestParser::~RequestParser() = default;
 RequestParser::RequestParser(RequestParser&&) noexcept = default;
+RequestParser& RequestParser::operator=(RequestParser&&) noexcept = default;
 
 RequestParser::Stage RequestParser::stage() const {
   return impl_->stage();

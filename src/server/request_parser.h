@@ -18,6 +18,7 @@ class RequestParser {
   explicit RequestParser(size_t header_limit);
   ~RequestParser();
   RequestParser(RequestParser&&) noexcept;
+  RequestParser& operator=(RequestParser&&) noexcept;
 
   enum class Stage { header, body, done };
   Stage stage() const;

@@ -121,7 +121,6 @@ class Server::Impl {
     shut_down(std::chrono::milliseconds(0));
     state_->connections.wait_until_empty();
     work_.reset();
-    io_.stop();
     for (std::thread& thread : threads_) thread.join();
   }
 
