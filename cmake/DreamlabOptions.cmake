@@ -22,6 +22,10 @@ if(DREAMLAB_SANITIZE)
     # Asio has fences, which ThreadSanitizer does not see; it synchronizes by mutexes besides.
     target_compile_options(dreamlab_options INTERFACE -Wno-tsan)
   endif()
+  if(DREAMLAB_SANITIZE MATCHES undefined AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    # Clang 14 cannot compile coroutines with it.
+    target_compile_options(dreamlab_options INTERFACE -fno-sanitize=function)
+  endif()
 endif()
 
 find_program(DREAMLAB_CCACHE ccache)

@@ -131,8 +131,8 @@ ServerBenchReport bench_server(const ServerBenchFlags& flags) {
   const std::shared_ptr<ServerContext> context = make_server_context(config);
   Router router;
   register_routes(router, context);
-  Server server(server_options(config), std::move(router));
-  server.start();
+  Server server(server_options(config));
+  server.start(std::move(router));
   wait_until_ready(*context->sd);
   const Costs costs = measure(*context->sd, server.port(), flags);
 

@@ -85,6 +85,10 @@ class SignalWait {
 };
 
 void reload_modes(const ServerContext& context) {
+  if (!context.modes->named()) {
+    log::info("there is no modes file to read again");
+    return;
+  }
   try {
     context.sd->reload_modes();
     log::info("modes read again");
@@ -119,15 +123,17 @@ void serve(const Config& config) {
   set_log_level(*config.text("LOG_LEVEL"));
   set_log_format(*config.text("LOG_FORMAT") == "json" ? LogFormat::json : LogFormat::text);
 
+  const auto statistics = std::make_shared<HttpStatistics>();
+  ServerOptions options = server_options(config);
+  options.on_answer = [statistics](int status, double seconds, uint64_t bytes) {
+    statistics->count(status, seconds, bytes);
+  };
+  Server server(std::move(options));  // before anything is loaded: a port in use is one line, at once
   const std::shared_ptr<ServerContext> context = make_server_context(config);
+  context->http = statistics;
   Router router;
   register_routes(router, context);
-  ServerOptions options = server_options(config);
-  options.on_answer = [http = context->http](int status, double seconds, uint64_t bytes) {
-    http->count(status, seconds, bytes);
-  };
-  Server server(std::move(options), std::move(router));
-  server.start();
+  server.start(std::move(router));
   fmt::print("listening on {}\n", server.url());
   std::fflush(stdout);
 

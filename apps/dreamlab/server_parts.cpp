@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "server/access.h"
-#include "server/http_statistics.h"
 #include "service/job_registry.h"
 #include "weights/checkpoint.h"
 #include "worker/worker_factory.h"
@@ -20,6 +19,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kModesFile = "modes.yaml";
 constexpr size_t kBlockingThreads = 2;
+constexpr const char* kHowToNameAModel =
+    "name a checkpoint file or a diffusers directory in MODEL, or by --model, and start again";
 
 // What the environment says of every model, and in its place what the mode says of its own.
 WorkerOptions options_of(const Mode& mode, WorkerOptions options) {
@@ -60,6 +61,7 @@ std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot sl
   service.timeout_s = *config.number("DEFAULT_TIMEOUT");
   service.stop = std::make_shared<CancelToken>();
   auto factory = [worker, stop = service.stop](const Mode& mode, int) {
+    if (mode.model.empty()) fail(ErrorKind::unavailable, "{}", kHowToNameAModel);
     WorkerOptions options = options_of(mode, worker);
     options.cancel = stop.get();
     return make_worker(options);
@@ -104,7 +106,6 @@ std::shared_ptr<Storage> make_storage(const Config& config) {
 std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   auto context = std::make_shared<ServerContext>(ServerContext{.config = config, .version = std::string(version())});
   context->jobs = std::make_shared<JobRegistry>();
-  context->http = std::make_shared<HttpStatistics>();
   context->blocking = std::make_shared<boost::asio::thread_pool>(kBlockingThreads);
   context->storage = make_storage(config);
 
@@ -112,11 +113,6 @@ std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   context->modes = find_modes(config, worker);
   const Mode first = context->modes->find(context->modes->default_mode()).value();
   check_model(first, worker);
-  if (first.model.empty()) {
-    log::warn(
-        "no model: name a checkpoint file or a diffusers directory in MODEL, or by --model; until then whoever "
-        "asks for a picture is answered by 503");
-  }
   if (*config.boolean("SR_ENABLED")) context->super_resolution = make_super_resolution(config);
   if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
   context->sd = make_service(config, ModelSlot::main, context->modes, worker);

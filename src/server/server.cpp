@@ -108,13 +108,13 @@ void ConnectionSet::wait_until_empty() {
 
 class Server::Impl {
  public:
-  Impl(ServerOptions options, Router router)
-      : state_(std::make_shared<ServerState>(std::move(options), std::move(router))) {
+  explicit Impl(ServerOptions options) : state_(std::make_shared<ServerState>(std::move(options))) {
     const ServerOptions& given = state_->options;
     if (given.tls_cert.empty() != given.tls_key.empty()) {
       fail(ErrorKind::invalid_argument, "TLS_CERT and TLS_KEY: both are needed, or none");
     }
     if (!given.tls_cert.empty()) tls_ = load_tls_identity(given.tls_cert, given.tls_key);
+    listen(resolve());
   }
 
   ~Impl() {
@@ -124,7 +124,7 @@ class Server::Impl {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void start();
+  void start(Router router);
   int port() const { return port_; }
   std::string url() const;
   size_t connections() const { return state_->connections.size(); }
@@ -182,14 +182,14 @@ void Server::Impl::listen(const tcp::endpoint& endpoint) {
   port_ = acceptor_.local_endpoint().port();
 }
 
-void Server::Impl::start() {
+void Server::Impl::start(Router router) {
+  state_->router = std::move(router);
   const size_t files = raise_file_limit();
   max_connections_ = state_->options.max_connections;
   if (files < max_connections_ + kTurnedAwayMax + kOtherFiles) {
     max_connections_ = files > 2 * kOtherFiles ? files - kTurnedAwayMax - kOtherFiles : kOtherFiles;
     log::warn("at most {} connections at a time: the limit on open files is {}", max_connections_, files);
   }
-  listen(resolve());
   asio::co_spawn(
       accept_strand_, [this] { return accept_connections(); }, asio::detached);
   for (int i = 0; i < std::max(1, state_->options.threads); ++i) {
@@ -284,12 +284,11 @@ bool Server::Impl::shut_down(std::chrono::milliseconds grace) {
   return left.empty();
 }
 
-Server::Server(ServerOptions options, Router router)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(router))) {}
+Server::Server(ServerOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}
 Server::~Server() = default;
 
-void Server::start() {
-  impl_->start();
+void Server::start(Router router) {
+  impl_->start(std::move(router));
 }
 int Server::port() const {
   return impl_->port();

@@ -40,13 +40,14 @@ struct ServerOptions {
 
 class Server {
  public:
-  // Throws Error(invalid_argument) for TLS files that cannot be used, naming them.
-  Server(ServerOptions options, Router router);
+  // Takes the address, so that nothing else need be begun where it is not to be had: connections wait until start().
+  // Throws Error, one line: unavailable where the address cannot be listened on, invalid_argument for a host or TLS
+  // files that cannot be used.
+  explicit Server(ServerOptions options);
   // Ends what is still open as if the clients had left, and waits for the handlers.
   ~Server();
 
-  // Throws Error(unavailable) with one line when the address cannot be listened on.
-  void start();
+  void start(Router router);
   int port() const;         // the real one
   std::string url() const;  // "http://0.0.0.0:4200"
   size_t connections() const;

@@ -35,14 +35,11 @@ class ConnectionSet {
 };
 
 struct ServerState {
-  ServerState(ServerOptions server_options, Router server_router)
-      : options(std::move(server_options)),
-        router(std::move(server_router)),
-        key(options.api_key),
-        cors(options.cors_origins) {}
+  explicit ServerState(ServerOptions server_options)
+      : options(std::move(server_options)), key(options.api_key), cors(options.cors_origins) {}
 
   const ServerOptions options;
-  const Router router;
+  Router router;  // does not change once there are connections
   const ApiKey key;
   const CorsPolicy cors;
   std::atomic<bool> draining{false};

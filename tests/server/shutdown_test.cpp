@@ -21,9 +21,8 @@ TEST(Start, NamesThePortThatIsInUse) {
   ServerOptions options;
   options.host = "127.0.0.1";
   options.port = server.port();
-  Server second(options, Router());
   try {
-    second.start();
+    const Server second(options);
     FAIL() << "two servers on one port";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::unavailable);
@@ -34,8 +33,7 @@ TEST(Start, NamesThePortThatIsInUse) {
 TEST(Start, RefusesAHostThatIsNone) {
   ServerOptions options;
   options.host = "not a host";
-  Server server(options, Router());
-  EXPECT_THROW(server.start(), Error);
+  EXPECT_THROW(Server server(options), Error);
 }
 
 TEST(Shutdown, OpenRequestsAreAnsweredAndIdleConnectionsClosed) {

@@ -148,7 +148,7 @@ void ask_and_leave(int port, const std::string& method, const std::string& targe
 
 class TestServer::Parts {
  public:
-  explicit Parts(Router router) : server_(options(), std::move(router)) { server_.start(); }
+  explicit Parts(Router router) : server_(options()) { server_.start(std::move(router)); }
   Server& server() { return server_; }
 
  private:

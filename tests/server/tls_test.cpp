@@ -77,7 +77,7 @@ TEST(Tls, FilesThatCannotBeUsedAreNamed) {
     options.tls_cert = cert;
     options.tls_key = key;
     try {
-      const Server server(options, Router());
+      const Server server(options);
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
       return error.what();

@@ -164,8 +164,8 @@ WireServer::WireServer(ServerOptions options)
     : security_(options.tls_cert.empty() ? HttpClient::Security::plain : HttpClient::Security::tls) {
   log::set_level(log::level::off);  // errors are a part of these tests
   options.host = "127.0.0.1";
-  server = std::make_unique<Server>(std::move(options), routes.make());
-  server->start();
+  server = std::make_unique<Server>(std::move(options));
+  server->start(routes.make());
 }
 
 TestCertificate::TestCertificate() {
