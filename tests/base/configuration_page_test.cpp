@@ -1,4 +1,5 @@
 // docs/CONFIGURATION.md against the table of settings.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <filesystem>
@@ -49,11 +50,11 @@ TEST(ConfigurationPage, TellsOfEverySettingAndOfNoOther) {
       continue;
     }
     if (!setting.fallback.empty()) {
-      EXPECT_THAT(row->second.fallback, HasSubstr("`" + std::string(setting.fallback) + "`")) << setting.name;
+      EXPECT_THAT(row->second.fallback, HasSubstr(fmt::format("`{}`", setting.fallback))) << setting.name;
     }
     const bool is_number = setting.type == SettingType::integer || setting.type == SettingType::number;
     if (is_number) {
-      EXPECT_EQ(row->second.takes, " " + allowed_values(setting) + " ") << setting.name;
+      EXPECT_EQ(row->second.takes, fmt::format(" {} ", allowed_values(setting))) << setting.name;
     }
     for (const std::string_view choice : setting.choices) {
       EXPECT_THAT(row->second.takes, HasSubstr(std::string(choice))) << setting.name;

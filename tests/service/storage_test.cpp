@@ -1,5 +1,6 @@
 #include "service/storage.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <hiredis/hiredis.h>
 #include <signal.h>
@@ -210,7 +211,7 @@ TEST_F(FileStorageTest, AnObjectGoesWhenItsTimeIsOver) {
 TEST_F(FileStorageTest, TheOldestLeaveWhenItIsFull) {
   const auto storage = open({.max_bytes = 10'000});
   for (int i = 0; i < 12; ++i) {
-    storage->put("k" + std::to_string(i), Bytes(2'900), "image/png");
+    storage->put(fmt::format("k{}", i), Bytes(2'900), "image/png");
     std::this_thread::sleep_for(std::chrono::milliseconds(12));  // above a file system's clock tick
     if (i == 9) storage->put("k8", Bytes(2'950), "image/png");   // young again
   }
