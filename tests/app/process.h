@@ -99,6 +99,19 @@ class Process {
     return false;
   }
 
+  // The first line on standard output, without its end; "" where none comes in time or the program has ended.
+  std::string first_line_out(std::chrono::seconds limit) const {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (std::chrono::steady_clock::now() < end) {
+      const std::string text = read_text(logs_ / "out");
+      if (text.find('\n') != std::string::npos) return text.substr(0, text.find('\n'));
+      siginfo_t state{};
+      if (waitid(P_PID, child_, &state, WEXITED | WNOHANG | WNOWAIT) == 0 && state.si_pid == child_) return "";
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return "";
+  }
+
   ProcessResult finish() {
     int status = 0;
     waitpid(child_, &status, 0);
