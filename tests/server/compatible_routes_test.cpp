@@ -15,7 +15,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 
 TestServer& server() {
-  static TestServer server({.environment = {{"STORAGE", "file:"}}, .sdxl = true, .modes = true});
+  static TestServer& server = start_shared_server({.environment = {{"STORAGE", "file:"}}, .sdxl = true, .modes = true});
   static const bool ready = server.wait_until_ready();
   if (!ready) throw std::runtime_error("the models were not loaded");
   return server;

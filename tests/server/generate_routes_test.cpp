@@ -17,7 +17,8 @@ using testing::StartsWith;
 
 // One server for all tests of the process.
 TestServer& server() {
-  static TestServer server({.environment = {{"STORAGE", "file:"}, {"SR_MAX_PIXELS", "60000"}}, .sdxl = true});
+  static TestServer& server =
+      start_shared_server({.environment = {{"STORAGE", "file:"}, {"SR_MAX_PIXELS", "60000"}}, .sdxl = true});
   static const bool ready = server.wait_until_ready();
   if (!ready) throw std::runtime_error("the models were not loaded");
   return server;

@@ -16,7 +16,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 TestServer& server() {
-  static TestServer server;
+  static TestServer& server = start_shared_server();
   static const bool ready = server.wait_until_ready();
   if (!ready) throw std::runtime_error("the model was not loaded");
   return server;

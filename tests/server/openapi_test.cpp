@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 
 TestServer& server() {
-  static TestServer server(
+  static TestServer& server = start_shared_server(
       {.environment = {{"STORAGE", "file:"}, {"SR_MAX_PIXELS", "300000"}}, .sdxl = true, .modes = true});
   static const bool ready = server.wait_until_ready();
   if (!ready) throw std::runtime_error("the models were not loaded");

@@ -227,6 +227,25 @@ bool TestServer::wait_until_ready() const {
   return false;
 }
 
+namespace {
+
+std::vector<std::unique_ptr<TestServer>>& shared_servers() {
+  static std::vector<std::unique_ptr<TestServer>> servers;
+  return servers;
+}
+
+class EndOfSharedServers : public testing::Environment {
+  void TearDown() override { shared_servers().clear(); }
+};
+[[maybe_unused]] const auto* const kEnd = testing::AddGlobalTestEnvironment(new EndOfSharedServers);
+
+}  // namespace
+
+TestServer& start_shared_server(const TestSetup& setup) {
+  shared_servers().push_back(std::make_unique<TestServer>(setup));
+  return *shared_servers().back();
+}
+
 nlohmann::json small_body() {
   return {{"prompt", "a majestic mountain landscape"}, {"size", "64x64"}, {"num_inference_steps", 2}, {"seed", 42}};
 }

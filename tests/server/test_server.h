@@ -62,6 +62,9 @@ class TestServer {
   std::unique_ptr<Parts> parts_;
 };
 
+// Runs from its first use to the end of the last test; static objects would outlive those of the libraries it uses.
+TestServer& start_shared_server(const TestSetup& setup = {});
+
 // Small and quick: {"prompt": ..., "size": "64x64", "num_inference_steps": 2, "seed": 42}.
 nlohmann::json small_body();
 
