@@ -20,7 +20,7 @@ enum class ErrorKind {
   timeout,    // a deadline has passed
   not_found,  // no such thing under that name
   too_large,  // more than a limit on sizes allows
-  internal,  // our own mistake
+  internal,   // our own mistake
 };
 
 // The one exception type of the project. what() is one line, fit to be shown to a person as it is.

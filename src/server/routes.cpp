@@ -1,10 +1,8 @@
 #include "server/routes.h"
 
 #include "server/metrics_routes.h"
-#include "server/metrics_routes.h"
 #include "server/openapi.h"
 #include "server/route_modules.h"
-#include "server/storage_routes.h"
 #include "server/storage_routes.h"
 
 namespace dreamlab {

@@ -12,8 +12,21 @@
 
 namespace dreamlab {
 
-enum class FileKind { checkpoint, unet, lora, upscaler, espcn, vae, controlnet, taesd, text_encoder, embedding, unknown };
-// "Stable Diffusion checkpoint", "UNet", "LoRA", "upscaler (RRDBNet)", "upscaler (ESPCN)", "VAE (AutoencoderKL)", "ControlNet", ...
+enum class FileKind {
+  checkpoint,
+  unet,
+  lora,
+  upscaler,
+  espcn,
+  vae,
+  controlnet,
+  taesd,
+  text_encoder,
+  embedding,
+  unknown
+};
+// "Stable Diffusion checkpoint", "UNet", "LoRA", "upscaler (RRDBNet)", "upscaler (ESPCN)", "VAE (AutoencoderKL)",
+// "ControlNet", ...
 std::string_view name_of(FileKind kind);
 // The same for programs: "checkpoint", "unet", "lora", ...
 std::string_view id_of(FileKind kind);
