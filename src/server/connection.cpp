@@ -153,7 +153,7 @@ class Connection::PieceWriter final : public BodyWriter {
   Exchange& exchange_;
 };
 
-void Connection::start(std::shared_ptr<ServerState> state, TlsIdentity* tls, asio::ip::tcp::socket socket,
+void Connection::start(const std::shared_ptr<ServerState>& state, TlsIdentity* tls, asio::ip::tcp::socket socket,
                        bool welcome) {
   error_code ignored;
   const auto peer = socket.remote_endpoint(ignored);
@@ -170,7 +170,7 @@ void Connection::start(std::shared_ptr<ServerState> state, TlsIdentity* tls, asi
 }
 
 Connection::Connection(std::shared_ptr<ServerState> state, std::unique_ptr<Transport> transport,
-                       asio::ip::tcp::socket::executor_type executor, std::string client, bool welcome)
+                       const asio::ip::tcp::socket::executor_type& executor, std::string client, bool welcome)
     : state_(std::move(state)),
       transport_(std::move(transport)),
       executor_(executor),

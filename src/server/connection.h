@@ -36,7 +36,7 @@ class ClientWatch final : public Disconnect {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // socket: its executor is a strand. welcome: false answers 503 and closes.
-  static void start(std::shared_ptr<ServerState> state, TlsIdentity* tls, boost::asio::ip::tcp::socket socket,
+  static void start(const std::shared_ptr<ServerState>& state, TlsIdentity* tls, boost::asio::ip::tcp::socket socket,
                     bool welcome);
   ~Connection();
 
@@ -52,7 +52,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   enum class Wake { input, ended, timeout, draining };
 
   Connection(std::shared_ptr<ServerState> state, std::unique_ptr<Transport> transport,
-             boost::asio::ip::tcp::socket::executor_type executor, std::string client, bool welcome);
+             const boost::asio::ip::tcp::socket::executor_type& executor, std::string client, bool welcome);
 
   boost::asio::awaitable<void> run();
   boost::asio::awaitable<void> serve();

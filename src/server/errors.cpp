@@ -90,7 +90,7 @@ std::string_view reason_of(int status) {
 
 HttpResponse response_to(std::exception_ptr error, std::string_view request_id) {
   try {
-    std::rethrow_exception(error);
+    std::rethrow_exception(std::move(error));
   } catch (const HttpError& http_error) {
     return response_to(http_error);
   } catch (const Error& known) {

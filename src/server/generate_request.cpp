@@ -40,7 +40,7 @@ FieldRules size_row(std::string description) {
   });
 }
 
-FieldRules scheduler_row(std::string name, std::string description) {
+FieldRules scheduler_row(const std::string& name, std::string description) {
   return text(name, fmt::format("{} One of {}.", description, fmt::join(sampler_names(), ", ")))
       .form("", [name](const std::string& value) {
         try {

@@ -24,7 +24,7 @@ const Schema<GenerateBody>& generate_schema();
 // Rows that other requests have, too.
 FieldRules prompt_row();
 FieldRules size_row(std::string description);
-FieldRules scheduler_row(std::string name, std::string description);
+FieldRules scheduler_row(const std::string& name, std::string description);
 
 // Decodes the pictures in the body. Blocks. Throws RequestError (422).
 void decode_pictures(GenerateBody& body);

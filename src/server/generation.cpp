@@ -69,7 +69,7 @@ class JobGroup : public std::enable_shared_from_this<JobGroup> {
   }
 
  private:
-  void add(std::shared_ptr<JobTicket> ticket) {
+  void add(const std::shared_ptr<JobTicket>& ticket) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       tickets_.push_back(ticket);

@@ -66,7 +66,7 @@ FinishJob finisher(ContextPtr context, std::shared_ptr<const GenerateBody> body)
   return [context = std::move(context), body = std::move(body), mode](
              JobResult result, const std::shared_ptr<CancelToken>& cancel, std::function<void(JobFileOutcome)> done) {
     boost::asio::co_spawn(*context->blocking, finish_job(context, body, mode, std::move(result), cancel),
-                          [done = std::move(done)](std::exception_ptr error, JobFileOutcome outcome) {
+                          [done = std::move(done)](const std::exception_ptr& error, JobFileOutcome outcome) {
                             done(error ? JobFileOutcome(Error(ErrorKind::internal, "the picture could not be finished"))
                                        : std::move(outcome));
                           });

@@ -75,7 +75,7 @@ void register_document_routes(Router& router, const ContextPtr& context) {
 
 }  // namespace
 
-void register_routes(Router& router, std::shared_ptr<ServerContext> context) {
+void register_routes(Router& router, const std::shared_ptr<ServerContext>& context) {
   register_generate_routes(router, context);
   register_superres_routes(router, context);
   register_job_routes(router, context);

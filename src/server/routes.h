@@ -8,6 +8,6 @@
 namespace dreamlab {
 
 // Every route of the server, /openapi.json and /docs among them. Handlers hold on to the context.
-void register_routes(Router& router, std::shared_ptr<ServerContext> context);
+void register_routes(Router& router, const std::shared_ptr<ServerContext>& context);
 
 }  // namespace dreamlab

@@ -176,7 +176,7 @@ class Schema {
   static Field nested(std::string name, const Schema<N>& schema, std::optional<N> C::*member, std::string description) {
     return {object(std::move(name), schema.rules(), std::move(description)),
             [&schema, member](T& target, FieldValue&& value) {
-              target.*member = schema.make(*std::get<std::shared_ptr<ObjectValue>>(value));
+              target.*member = schema.make(std::move(*std::get<std::shared_ptr<ObjectValue>>(value)));
             }};
   }
 
@@ -199,7 +199,7 @@ class Schema {
   T parse_json(std::string_view body) const { return make(read_json_object(body, *rules_)); }
   T parse_form(std::vector<FormPart> parts) const { return make(read_form_object(std::move(parts), *rules_)); }
 
-  T make(ObjectValue value) const {
+  T make(ObjectValue&& value) const {
     T target{};
     for (auto& [index, field] : value.fields) {
       const std::string& name = rules_->fields[index].name;

@@ -10,7 +10,7 @@ namespace dreamlab {
 
 class PipelineService::Impl {
  public:
-  Impl(ServiceOptions options, std::shared_ptr<ModeRegistry> modes, const WorkerFactory& factory)
+  Impl(ServiceOptions options, const std::shared_ptr<ModeRegistry>& modes, const WorkerFactory& factory)
       : core(std::make_shared<ServiceCore>(std::move(options), modes)) {
     try {
       for (int i = 0; i < core->options().workers; ++i) {
@@ -42,7 +42,8 @@ class PipelineService::Impl {
   std::unique_ptr<FileWatch> watch_;
 };
 
-PipelineService::PipelineService(ServiceOptions options, std::shared_ptr<ModeRegistry> modes, WorkerFactory factory)
+PipelineService::PipelineService(ServiceOptions options, std::shared_ptr<ModeRegistry> modes,
+                                 const WorkerFactory& factory)
     : impl_(std::make_unique<Impl>(std::move(options), std::move(modes), factory)) {}
 
 PipelineService::~PipelineService() {

@@ -128,7 +128,7 @@ void ServiceCore::reload_modes() {
     if (!mode) mode = first_mode(*modes_);
     if (*mode == leads_to && is_ready()) return;
     const std::string name = mode->name;
-    enqueue_switch(*std::move(mode), [name](std::exception_ptr failed) {
+    enqueue_switch(*std::move(mode), [name](const std::exception_ptr& failed) {
       try {
         if (failed) std::rethrow_exception(failed);
       } catch (const std::exception& error) {
