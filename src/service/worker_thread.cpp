@@ -115,7 +115,7 @@ void WorkerThread::load_current(const Mode& mode) {
     core_->model_loaded(index_, mode, model->worker);
   } catch (...) {
     const Error error = caught_error();
-    log::error("{}: no model: {}", core_->options().name, error.what());
+    log::error("{}: {}", core_->options().name, error.what());
     core_->model_failed(index_, mode, error);
   }
 }
