@@ -51,8 +51,8 @@ void check_model(const Mode& mode, const WorkerOptions& options) {
   if (options.sdxl) check_family(mode.model, checkpoint->config(), *options.sdxl);
 }
 
-std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot slot, std::shared_ptr<ModeRegistry> modes,
-                                              const WorkerOptions& worker) {
+std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot slot,
+                                              const std::shared_ptr<ModeRegistry>& modes, const WorkerOptions& worker) {
   ServiceOptions service;
   service.name = slot == ModelSlot::sdxl || worker.sdxl.value_or(false) ? "SDXL" : "SD";
   service.queue_max = static_cast<size_t>(*config.integer("QUEUE_MAX"));
@@ -66,7 +66,7 @@ std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot sl
     options.cancel = stop.get();
     return make_worker(options);
   };
-  return std::make_shared<PipelineService>(std::move(service), std::move(modes), factory);
+  return std::make_shared<PipelineService>(std::move(service), modes, factory);
 }
 
 // The model beside SD that /generate_sdxl works with.

@@ -42,9 +42,9 @@ class PipelineService::Impl {
   std::unique_ptr<FileWatch> watch_;
 };
 
-PipelineService::PipelineService(ServiceOptions options, std::shared_ptr<ModeRegistry> modes,
+PipelineService::PipelineService(ServiceOptions options, const std::shared_ptr<ModeRegistry>& modes,
                                  const WorkerFactory& factory)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(modes), factory)) {}
+    : impl_(std::make_unique<Impl>(std::move(options), modes, factory)) {}
 
 PipelineService::~PipelineService() {
   shut_down();

@@ -78,7 +78,7 @@ class PipelineService {
  public:
   // Returns at once; the first mode loads in the background (ready() tells, load_error() why not). modes: at least the
   // unnamed one, when there is no modes file.
-  PipelineService(ServiceOptions options, std::shared_ptr<ModeRegistry> modes, const WorkerFactory& factory);
+  PipelineService(ServiceOptions options, const std::shared_ptr<ModeRegistry>& modes, const WorkerFactory& factory);
   // As shut_down().
   ~PipelineService();
 
