@@ -237,6 +237,7 @@ TEST_P(WorkerTest, AnyTextIsAPrompt) {
 }
 
 TEST_P(WorkerTest, ChecksOnOtherThreadsWhileItWorks) {
+  PipelineWorker& subject = worker();  // made on this thread
   std::vector<std::thread> threads;
   std::atomic<bool> stop{false};
   std::atomic<int> accepted{0}, refused{0};
@@ -245,20 +246,20 @@ TEST_P(WorkerTest, ChecksOnOtherThreadsWhileItWorks) {
       JobRequest bad = small_request();
       bad.size = "65x64";
       do {
-        worker().check(small_request());
+        subject.check(small_request());
         ++accepted;
         try {
-          worker().check(bad);
+          subject.check(bad);
         } catch (const Error&) {
           ++refused;
         }
       } while (!stop);
     });
   }
-  const JobResult busy = run(worker(), small_request());
+  const JobResult busy = run(subject, small_request());
   stop = true;
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(busy.png, run(worker(), small_request()).png);
+  EXPECT_EQ(busy.png, run(subject, small_request()).png);
   EXPECT_EQ(accepted.load(), refused.load());
   EXPECT_GE(accepted.load(), 2);
 }
