@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/elapsed.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -32,10 +33,6 @@ CancelToken interrupted;
 void interrupt(int signal) {
   interrupted.cancel();
   std::signal(signal, SIG_DFL);
-}
-
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
 // The request of every picture of the batch, pictures brought to its size.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/elapsed.h"
 #include "base/error.h"
 #include "pipeline/initial_latents.h"
 #include "weights/networks.h"
@@ -12,10 +13,6 @@ namespace dreamlab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 template <typename T>
 void check_range(std::string_view what, T value, T smallest, T largest) {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <vector>
 
+#include "base/elapsed.h"
 #include "base/log.h"
 #include "service/caught_error.h"
 
@@ -16,10 +17,6 @@ constexpr int kCalls = BatchTuner::kEnough + 1;
 constexpr int kMostRows = 8;
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 JobRequest measured_request() {
   JobRequest request;

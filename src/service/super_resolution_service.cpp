@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/elapsed.h"
 #include "base/log.h"
 #include "base/thread_pool.h"
 #include "pipeline/upscaler.h"
@@ -23,10 +24,6 @@ using Clock = std::chrono::steady_clock;
 // How often deadlines and the callers' tokens are looked at while there are jobs.
 constexpr std::chrono::milliseconds kWatchInterval{10};
 constexpr double kLongestTimeout_s = 1e8;  // keeps the clock from overflowing
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct UpscaleJob {
   SuperResolutionRequest request;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/elapsed.h"
 #include "base/log.h"
 #include "service/caught_error.h"
 #include "service/idle_measurement.h"
@@ -15,10 +16,6 @@ namespace dreamlab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 // The size of the picture that a request leads to, as JobRequest has it.
 PictureSize size_of(const JobRequest& request, const WorkerInfo& info) {

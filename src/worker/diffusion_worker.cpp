@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/elapsed.h"
 #include "base/error.h"
 #include "base/version.h"
 #include "device/make_device.h"
@@ -15,10 +16,6 @@ namespace dreamlab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double milliseconds_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
 
 class DiffusionJob final : public ActiveJob {
  public:

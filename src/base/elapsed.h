@@ -1,0 +1,15 @@
+#pragma once
+
+#include <chrono>
+
+namespace dreamlab {
+
+inline double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+inline double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+  return 1000 * seconds_since(begin);
+}
+
+}  // namespace dreamlab
