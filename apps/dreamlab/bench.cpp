@@ -19,6 +19,7 @@
 #include "device/make_device.h"
 #include "dreamlab/bench_server.h"
 #include "dreamlab/commands.h"
+#include "dreamlab/median.h"
 #include "pipeline/pipeline.h"
 
 namespace dreamlab {
@@ -63,12 +64,6 @@ struct BenchReport {
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 // The largest resident size of this process so far, from the kernel (VmHWM).

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "dreamlab/median.h"
 #include "dreamlab/server_parts.h"
 #include "server/routes.h"
 #include "service/pipeline_service.h"
@@ -25,12 +26,6 @@ namespace {
 
 namespace http = boost::beast::http;
 using boost::asio::ip::tcp;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
 
 // One connection that stays open, as an application's would.
 class Client {

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "base/big_endian.h"
 #include "base/utf8.h"
 
 namespace dreamlab {
@@ -96,31 +97,21 @@ std::string decode_user_comment(std::span<const uint8_t> bytes) {
   return encode_utf8(decode_utf8({reinterpret_cast<const char*>(body.data()), body.size()}));
 }
 
-void put16(std::vector<uint8_t>& out, uint32_t value) {
-  out.push_back(static_cast<uint8_t>(value >> 8));
-  out.push_back(static_cast<uint8_t>(value));
-}
-
-void put32(std::vector<uint8_t>& out, uint32_t value) {
-  put16(out, value >> 16);
-  put16(out, value & 0xFFFF);
-}
-
 void put_entry(std::vector<uint8_t>& out, uint16_t tag, uint16_t type, uint32_t count, uint32_t value) {
-  put16(out, tag);
-  put16(out, type);
-  put32(out, count);
-  put32(out, value);
+  put_u16(out, tag);
+  put_u16(out, type);
+  put_u32(out, count);
+  put_u32(out, value);
 }
 
 std::vector<uint8_t> encode_utf16(std::string_view text) {
   std::vector<uint8_t> out;
   for (char32_t c : decode_utf8(text)) {
     if (c >= 0x10000) {
-      put16(out, 0xD800 + ((c - 0x10000) >> 10));
-      put16(out, 0xDC00 + ((c - 0x10000) & 0x3FF));
+      put_u16(out, 0xD800 + ((c - 0x10000) >> 10));
+      put_u16(out, 0xDC00 + ((c - 0x10000) & 0x3FF));
     } else {
-      put16(out, c);
+      put_u16(out, c);
     }
   }
   return out;
@@ -155,14 +146,14 @@ std::vector<uint8_t> make_exif(std::string_view user_comment) {
   // Header (8), IFD0 with one entry (18), Exif IFD with one entry (18), then the comment.
   constexpr uint32_t kFirst = 8, kDirectoryBytes = 2 + 12 + 4;
   std::vector<uint8_t> out = {'M', 'M', 0, 42};
-  put32(out, kFirst);
-  put16(out, 1);
+  put_u32(out, kFirst);
+  put_u16(out, 1);
   put_entry(out, kExifIfd, kTypeLong, 1, kFirst + kDirectoryBytes);
-  put32(out, 0);
-  put16(out, 1);
+  put_u32(out, 0);
+  put_u16(out, 1);
   put_entry(out, kUserComment, kTypeUndefined, static_cast<uint32_t>(kUnicode.size() + body.size()),
             kFirst + 2 * kDirectoryBytes);
-  put32(out, 0);
+  put_u32(out, 0);
   out.insert(out.end(), kUnicode.begin(), kUnicode.end());
   out.insert(out.end(), body.begin(), body.end());
   return out;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "base/big_endian.h"
 #include "base/error.h"
 #include "base/exif.h"
 #include "base/image_codecs.h"
@@ -200,22 +201,18 @@ std::vector<uint8_t> filter_image(const Image& image) {
   return out;
 }
 
-void put32(std::vector<uint8_t>& out, uint32_t value) {
-  for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<uint8_t>(value >> shift));
-}
-
 void put_chunk(std::vector<uint8_t>& out, std::string_view type, std::span<const uint8_t> data) {
-  put32(out, static_cast<uint32_t>(data.size()));
+  put_u32(out, static_cast<uint32_t>(data.size()));
   const size_t start = out.size();
   out.insert(out.end(), type.begin(), type.end());
   out.insert(out.end(), data.begin(), data.end());
-  put32(out, libdeflate_crc32(0, out.data() + start, out.size() - start));
+  put_u32(out, libdeflate_crc32(0, out.data() + start, out.size() - start));
 }
 
 void put_header(std::vector<uint8_t>& out, const Image& image) {
   std::vector<uint8_t> header;
-  put32(header, static_cast<uint32_t>(image.width));
-  put32(header, static_cast<uint32_t>(image.height));
+  put_u32(header, static_cast<uint32_t>(image.width));
+  put_u32(header, static_cast<uint32_t>(image.height));
   const uint8_t color_type = image.channels == 4 ? SPNG_COLOR_TYPE_TRUECOLOR_ALPHA : SPNG_COLOR_TYPE_TRUECOLOR;
   header.insert(header.end(), {8, color_type, 0, 0, 0});
   put_chunk(out, "IHDR", header);

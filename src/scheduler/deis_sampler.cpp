@@ -7,8 +7,6 @@
 namespace dreamlab {
 namespace {
 
-constexpr int kFewSteps = 15;  // runs that end in steps of lower order
-
 // Antiderivatives by rho of the Lagrange polynomial in log rho that is 1 at b and 0 at the others.
 double antiderivative(double rho, double b, double c) {
   return rho * (std::log(rho) - std::log(c) - 1.0) / (std::log(b) - std::log(c));

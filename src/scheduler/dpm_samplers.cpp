@@ -10,9 +10,6 @@
 namespace dreamlab {
 namespace {
 
-// Few steps end in steps of lower order, which are more stable.
-constexpr int kFewSteps = 15;
-
 void require_dpm_solver(SolverType type) {
   if (type != SolverType::midpoint && type != SolverType::heun) {
     fail(ErrorKind::invalid_argument, "solver_type: DPM-Solver takes midpoint or heun");

@@ -70,6 +70,9 @@ class LambdaSampler : public Sampler {
     double lambda;  // log(alpha / sigma); infinite without noise
   };
 
+  // Runs of fewer steps end in steps of lower order, which are more stable (settings.lower_order_final).
+  static constexpr int kFewSteps = 15;
+
   explicit LambdaSampler(PredictionType prediction) : prediction_(prediction) {}
 
   // timesteps_ and sigmas_. `spacing`: where a class does not let it be chosen.

@@ -67,7 +67,7 @@ std::shared_ptr<const ObjectRules> put_rules() {
        text("content_type", "That comes back with it; application/octet-stream where none was sent.").required()});
 }
 
-std::shared_ptr<const ObjectRules> health_rules() {
+std::shared_ptr<const ObjectRules> storage_health_rules() {
   return response_object("StorageHealth", "The storage works.",
                          {choice("status", {"ok"}, "Always ok; 503 else.").required(),
                           choice("kind", {"file", "redis"}, "Where objects are kept.").required(),
@@ -83,7 +83,7 @@ void register_storage_routes(Router& router, const ContextPtr& context) {
              .handler = [context](HttpRequest&) { return storage_health(context); }},
             {.tag = "Storage",
              .summary = "Whether the storage works",
-             .responses = {{200, "It does.", {{"application/json", health_rules()}}}},
+             .responses = {{200, "It does.", {{"application/json", storage_health_rules()}}}},
              .errors = {503}});
   add_route(router,
             {.method = "GET",

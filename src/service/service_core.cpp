@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/elapsed.h"
 #include "base/log.h"
 #include "service/resident_memory.h"
 
@@ -12,7 +13,6 @@ namespace dreamlab {
 namespace {
 
 // A deadline further off than any machine runs; keeps clocks from overflowing.
-constexpr double kLongestTimeout_s = 1e8;
 
 ServiceOptions completed(ServiceOptions options) {
   options.workers = std::max(1, options.workers);

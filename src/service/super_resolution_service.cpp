@@ -23,7 +23,6 @@ using Clock = std::chrono::steady_clock;
 
 // How often deadlines and the callers' tokens are looked at while there are jobs.
 constexpr std::chrono::milliseconds kWatchInterval{10};
-constexpr double kLongestTimeout_s = 1e8;  // keeps the clock from overflowing
 
 struct UpscaleJob {
   SuperResolutionRequest request;

@@ -137,20 +137,15 @@ void gather_unet(const TensorFile& file, const std::string& prefix, Loose& found
   if (!map->empty()) found.unet = map;
 }
 
-bool has_prefix(const TensorFile& file, std::string_view prefix) {
-  const auto item = file.tensors().lower_bound(prefix);
-  return item != file.tensors().end() && item->first.starts_with(prefix);
-}
-
 Loose gather_single_file(const TensorFile& file) {
   Loose found;
-  if (!has_prefix(file, kPrefixes[0].prefix)) {  // a UNet alone, in either layout
+  if (!file.has_prefix(kPrefixes[0].prefix)) {  // a UNet alone, in either layout
     gather_unet(file, "", found);
     return found;
   }
   gather_unet(file, std::string(kPrefixes[0].prefix), found);
   for (const PrefixRow& row : kPrefixes) {
-    if (row.place == Place::unet || !has_prefix(file, row.prefix)) continue;
+    if (row.place == Place::unet || !file.has_prefix(row.prefix)) continue;
     const std::string prefix(row.prefix);
     if (row.place == Place::vae) {
       found.vae = new_map(file, "VAE");

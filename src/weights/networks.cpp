@@ -70,11 +70,6 @@ NetworkFile<Config> finish(const Opened& opened, Config config) {
   return {std::move(config), opened.map};
 }
 
-bool has_prefix(const TensorFile& file, std::string_view prefix) {
-  const auto item = file.tensors().lower_bound(prefix);
-  return item != file.tensors().end() && item->first.starts_with(prefix);
-}
-
 int64_t count_blocks(const TensorFile& file, const char* pattern_begin, const char* pattern_end) {
   int64_t n = 0;
   while (file.contains(fmt::format("{}{}{}", pattern_begin, n, pattern_end))) ++n;
@@ -109,7 +104,7 @@ const EspcnNaming& espcn_naming_of(const Opened& opened) {
 
 NetworkFile<ControlNetConfig> open_controlnet(const fs::path& path) {
   Opened opened = open_network(path, FileKind::controlnet);
-  const std::string prefix = has_prefix(*opened.file, "control_model.") ? "control_model." : "";
+  const std::string prefix = opened.file->has_prefix("control_model.") ? "control_model." : "";
   if (const auto layout = detect_unet_layout(*opened.file, prefix)) {
     int64_t hints = 0;
     while (opened.file->contains(fmt::format("{}input_hint_block.{}.weight", prefix, 2 * hints))) ++hints;
@@ -130,7 +125,7 @@ NetworkFile<TaesdConfig> open_taesd(const fs::path& path) {
 
 NetworkFile<VaeConfig> open_vae(const fs::path& path) {
   Opened opened = open_network(path, FileKind::vae);
-  gather_vae(*opened.file, has_prefix(*opened.file, "first_stage_model.") ? "first_stage_model." : "", *opened.map,
+  gather_vae(*opened.file, opened.file->has_prefix("first_stage_model.") ? "first_stage_model." : "", *opened.map,
              opened.unknown);
   const VaeConfig detected = detect_vae_config(*opened.map, Family::sd1, opened.label);
   return finish(opened, with_config_file(opened, detected, "AutoencoderKL", parse_vae_config));

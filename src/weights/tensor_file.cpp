@@ -77,6 +77,11 @@ const HostTensor* TensorFile::find(std::string_view name) const {
   return found == tensors_.end() ? nullptr : &found->second;
 }
 
+bool TensorFile::has_prefix(std::string_view prefix) const {
+  const auto item = tensors_.lower_bound(prefix);
+  return item != tensors_.end() && item->first.starts_with(prefix);
+}
+
 std::shared_ptr<const TensorFile> open_tensor_file(const std::filesystem::path& path) {
   if (is_index(path)) return open_sharded(path);
   const std::shared_ptr<const MappedFile> file = MappedFile::open(path);

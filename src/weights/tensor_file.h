@@ -36,6 +36,8 @@ class TensorFile {
   // nullptr where there is no such tensor.
   const HostTensor* find(std::string_view name) const;
   bool contains(std::string_view name) const { return find(name) != nullptr; }
+  // True if there is a tensor whose name starts with `prefix`.
+  bool has_prefix(std::string_view prefix) const;
   // safetensors' __metadata__; for a pickle the numbers and strings that stand beside the tensors ("global_step").
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 

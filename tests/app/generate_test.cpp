@@ -15,10 +15,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
 
-std::string model_file(const std::string& name) {
-  return (golden_dir() / "models" / name).string();
-}
-
 class Generate : public ::testing::Test {
  protected:
   std::vector<std::string> arguments(const std::vector<std::string>& more) const {

@@ -15,7 +15,17 @@
 #include <thread>
 #include <vector>
 
+#include "golden_dir.h"
+
 namespace dreamlab {
+
+// The exit codes that the contract names. Not those of the program's own source: they are what is tested.
+constexpr int kFailed = 1, kUsage = 2;
+
+// A file or directory of models/ in the golden data.
+inline std::string model_file(const std::string& name) {
+  return (golden_dir() / "models" / name).string();
+}
 
 struct ProcessResult {
   int exit_code = -1;  // 128 + signal for a process that a signal ended

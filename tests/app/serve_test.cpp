@@ -9,7 +9,6 @@
 #include <future>
 #include <optional>
 
-#include "golden_dir.h"
 #include "process.h"
 
 namespace dreamlab {
@@ -20,12 +19,7 @@ using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::StartsWith;
 
-constexpr int kUsage = 2, kFailed = 1;
 constexpr std::chrono::seconds kPatience{120};
-
-std::string model_file(const std::string& name) {
-  return (golden_dir() / "models" / (name + ".safetensors")).string();
-}
 
 // A server on a free port of this machine.
 class ServeProcess {
@@ -72,7 +66,7 @@ class ServeProcess {
 };
 
 TEST(Serve, ServesPicturesAndEndsOnSigterm) {
-  ServeProcess server({"--model", model_file("tiny-sd15"), "--cpu-dtype", "fp32"});
+  ServeProcess server({"--model", model_file("tiny-sd15.safetensors"), "--cpu-dtype", "fp32"});
   ASSERT_TRUE(server.becomes_ready());
   const std::string answer =
       server.ask("POST", "/generate", R"({"prompt":"a cat","size":"64x64","num_inference_steps":2,"seed":42})");
@@ -86,7 +80,7 @@ TEST(Serve, ServesPicturesAndEndsOnSigterm) {
 }
 
 TEST(Serve, AnswersRunningAndWaitingRequestsBeforeItEnds) {
-  ServeProcess server({"--model", model_file("tiny-sd15"), "--cpu-dtype", "fp32"});
+  ServeProcess server({"--model", model_file("tiny-sd15.safetensors"), "--cpu-dtype", "fp32"});
   ASSERT_TRUE(server.becomes_ready());
   std::vector<std::future<std::string>> answers;
   for (int i = 0; i < 8; ++i) {
@@ -151,7 +145,7 @@ TEST(Serve, WhatItCannotStartWithIsOneLine) {
   expect_refused({"--cuda-dtype", "fp8x"}, {}, kUsage, "CUDA_DTYPE=fp8x: not allowed; fp16, bf16, fp32 is");
   expect_refused({"--tls-cert", "/none.pem"}, {}, kUsage, "TLS_KEY");
   expect_refused({"--model", "/no/such.safetensors"}, {}, kFailed, "/no/such.safetensors");
-  expect_refused({"--use-sdxl", "1", "--model", model_file("tiny-sd15")}, {}, kFailed, "SDXL");
+  expect_refused({"--use-sdxl", "1", "--model", model_file("tiny-sd15.safetensors")}, {}, kFailed, "SDXL");
   expect_refused({"--sdxl-enabled", "1"}, {}, kUsage, "SDXL_MODEL");
   expect_refused({"--storage", "ftp://somewhere"}, {}, kUsage, "ftp");
   expect_refused({"--modes", "/no/modes.yaml"}, {}, kFailed, "/no/modes.yaml");

@@ -3,19 +3,12 @@
 
 #include "base/file.h"
 #include "base/image.h"
-#include "golden_dir.h"
 #include "process.h"
 
 namespace dreamlab {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr int kFailed = 1, kUsage = 2;
-
-std::string model_file(const std::string& name) {
-  return (golden_dir() / "models" / name).string();
-}
 
 class UpscaleCommand : public ::testing::Test {
  protected:

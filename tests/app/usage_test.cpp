@@ -1,7 +1,6 @@
 // What the program says to wrong flags, files and variables: one line, and an exit code that tells whose mistake it is.
 #include <gmock/gmock.h>
 
-#include "golden_dir.h"
 #include "process.h"
 
 namespace dreamlab {
@@ -9,12 +8,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-constexpr int kFailed = 1, kUsage = 2;
-
-std::string model_file(const std::string& name) {
-  return (golden_dir() / "models" / name).string();
-}
 
 class Usage : public ::testing::Test {
  protected:

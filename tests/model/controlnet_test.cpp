@@ -12,8 +12,8 @@ namespace dreamlab {
 namespace {
 
 // A ControlNet, its UNet and the inputs of its record.
-struct Fixture {
-  explicit Fixture(const std::string& model)
+struct ControlNetFixture {
+  explicit ControlNetFixture(const std::string& model)
       : device(make_reference_device()),
         context{*device, nullptr, nullptr, nullptr},
         checkpoint(Checkpoint::open(model_path(model))),
@@ -50,7 +50,7 @@ struct Fixture {
 class ControlNetRecords : public testing::TestWithParam<std::string> {};
 
 TEST_P(ControlNetRecords, AgreeInEveryResidualAndSteerTheUNet) {
-  Fixture f(GetParam());
+  ControlNetFixture f(GetParam());
   double worst = expect_matches(*f.device, f.input.condition, f.record, "cond_embedding");
   const ControlResiduals full = f.controlnet.forward(f.context, f.input);
   for (size_t i = 0; i < full.down.size(); ++i)
@@ -73,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(Golden, ControlNetRecords, testing::ValuesIn(models_wit
                          test_name);
 
 TEST(ControlNet, AddsUpWithAnother) {
-  Fixture f("tiny-sd15");
+  ControlNetFixture f("tiny-sd15");
   f.input.scale = 0.5f;
   ControlResiduals sum = f.controlnet.forward(f.context, f.input);
   sum.add(*f.device, ControlResiduals(sum));
@@ -82,7 +82,7 @@ TEST(ControlNet, AddsUpWithAnother) {
 }
 
 TEST(ControlNet, RefusesAPictureOfAnotherSizeThanTheLatents) {
-  Fixture f("tiny-sd15");
+  ControlNetFixture f("tiny-sd15");
   const Tensor picture = f.device->upload(std::vector<float>(3 * 64 * 64), Shape{1, 64, 64, 3});
   f.input.condition = f.controlnet.embed_condition(f.context, picture);
   try {
@@ -95,7 +95,7 @@ TEST(ControlNet, RefusesAPictureOfAnotherSizeThanTheLatents) {
 }
 
 TEST(ControlNet, CannotSteerAUNetOfAnotherShape) {
-  Fixture f("tiny-sd15");
+  ControlNetFixture f("tiny-sd15");
   ControlResiduals residuals = f.controlnet.forward(f.context, f.input);
   residuals.down.pop_back();
   f.unet_input.control_residuals = &residuals;

@@ -15,8 +15,8 @@ namespace {
 
 constexpr float kStrength = 0.7f;  // of the records
 
-struct Fixture {
-  explicit Fixture(const std::string& model)
+struct LoraFixture {
+  explicit LoraFixture(const std::string& model)
       : name(model),
         device(make_reference_device()),
         checkpoint(Checkpoint::open(model_path(model))),
@@ -54,7 +54,7 @@ struct Fixture {
 class LoraRecords : public testing::TestWithParam<std::string> {};
 
 TEST_P(LoraRecords, SideBranchesGiveWhatMergedWeightsGive) {
-  Fixture f(GetParam());
+  LoraFixture f(GetParam());
   double worst = expect_matches(*f.device, f.run_unet(nullptr), f.record, "base/out");
   int kinds = 0;
   for (const std::string kind : {"kohya", "peft", "locon"}) {
@@ -83,14 +83,14 @@ TEST_P(LoraRecords, SideBranchesGiveWhatMergedWeightsGive) {
 INSTANTIATE_TEST_SUITE_P(Golden, LoraRecords, testing::ValuesIn(models_with("lora.safetensors")), test_name);
 
 TEST(Lora, AtStrengthZeroLeavesEveryByteAsItWas) {
-  Fixture f("tiny-sd15");
+  LoraFixture f("tiny-sd15");
   LoraSet off;
   off.add(f.adapter("locon"), 0.0f);
   EXPECT_EQ(f.device->download(f.run_unet(&off)), f.device->download(f.run_unet(nullptr)));
 }
 
 TEST(Lora, ChangesOnlyTheImagesItIsMeantFor) {
-  Fixture f("tiny-sd15");
+  LoraFixture f("tiny-sd15");
   LoraSet third_of_three, for_all;
   third_of_three.add(f.adapter("locon"), kStrength, 2, 3);
   for_all.add(f.adapter("locon"), kStrength);
@@ -107,7 +107,7 @@ TEST(Lora, ChangesOnlyTheImagesItIsMeantFor) {
 }
 
 TEST(Lora, AddsUpWithAnother) {
-  Fixture f("tiny-sd15");
+  LoraFixture f("tiny-sd15");
   LoraSet halves;
   halves.add(f.adapter("kohya"), 0.5f * kStrength);
   halves.add(f.adapter("kohya"), 0.5f * kStrength);

@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 using testing::HasSubstr;
 
-TestServer& server() {
+TestServer& compatible_server() {
   static TestServer& server = start_shared_server({.environment = {{"STORAGE", "file:"}}, .sdxl = true, .modes = true});
   static const bool ready = server.wait_until_ready();
   if (!ready) throw std::runtime_error("the models were not loaded");
@@ -34,7 +34,7 @@ json images_body() {
 TEST(OpenAi, MakesPicturesInBase64) {
   json body = images_body();
   body["n"] = 3;
-  const Answer answer = server().post("/v1/images/generations", body);
+  const Answer answer = compatible_server().post("/v1/images/generations", body);
   ASSERT_EQ(answer.status, 200) << answer.body;
   const json document = answer.json();
   EXPECT_GT(document.at("created").get<int64_t>(), 1'600'000'000);
@@ -44,18 +44,18 @@ TEST(OpenAi, MakesPicturesInBase64) {
   // Seeds count up.
   EXPECT_NE(document.at("data")[0], document.at("data")[1]);
   body.update({{"n", 1}, {"seed", 8}});
-  EXPECT_EQ(server().post("/v1/images/generations", body).json().at("data")[0], document.at("data")[1]);
+  EXPECT_EQ(compatible_server().post("/v1/images/generations", body).json().at("data")[0], document.at("data")[1]);
 }
 
 TEST(OpenAi, GivesUrlsOfStoredPictures) {
   json body = images_body();
   body.update({{"response_format", "url"}, {"output_format", "webp"}, {"output_compression", 50}});
-  const Answer answer = server().post("/v1/images/generations", body);
+  const Answer answer = compatible_server().post("/v1/images/generations", body);
   ASSERT_EQ(answer.status, 200) << answer.body;
   const std::string url = answer.json().at("data")[0].at("url");
   const std::string origin = "http://127.0.0.1";
   ASSERT_EQ(url.substr(0, origin.size()), origin);
-  const Answer stored = server().get(url.substr(origin.size()));
+  const Answer stored = compatible_server().get(url.substr(origin.size()));
   EXPECT_EQ(stored.status, 200);
   EXPECT_EQ(stored.header("content-type"), "image/webp");
   EXPECT_EQ(stored.picture().width, 64);
@@ -65,12 +65,12 @@ TEST(OpenAi, ChoosesTheModelByName) {
   json body = images_body();
   for (const char* current : {"photo", "tiny-sd15", "tiny-sd15.safetensors", "dall-e-3", "gpt-image-1"}) {
     body["model"] = current;
-    EXPECT_EQ(server().post("/v1/images/generations", body).status, 200) << current;
+    EXPECT_EQ(compatible_server().post("/v1/images/generations", body).status, 200) << current;
   }
   body.update({{"size", "auto"}, {"model", "wide"}});
-  EXPECT_EQ(server().post("/v1/images/generations", body).json().at("size"), "96x64");
+  EXPECT_EQ(compatible_server().post("/v1/images/generations", body).json().at("size"), "96x64");
   body.update({{"size", "64x64"}, {"model", "tiny-sdxl"}});
-  EXPECT_EQ(server().post("/v1/images/generations", body).status, 200);
+  EXPECT_EQ(compatible_server().post("/v1/images/generations", body).status, 200);
 }
 
 TEST(OpenAi, AnswersErrorsInItsOwnShape) {
@@ -87,7 +87,7 @@ TEST(OpenAi, AnswersErrorsInItsOwnShape) {
                       {{{"prompt", "p"}, {"model", "nope"}}, 404, "model", "model_not_found"}};
   for (const Bad& bad : kBad) {
     SCOPED_TRACE(bad.body.dump());
-    const Answer answer = server().post("/v1/images/generations", bad.body);
+    const Answer answer = compatible_server().post("/v1/images/generations", bad.body);
     EXPECT_EQ(answer.status, bad.status);
     const json error = answer.json().at("error");
     EXPECT_EQ(error.at("type"), "invalid_request_error");
@@ -95,7 +95,7 @@ TEST(OpenAi, AnswersErrorsInItsOwnShape) {
     EXPECT_EQ(error.at("code"), bad.code);
     EXPECT_FALSE(error.at("message").get<std::string>().empty());
   }
-  EXPECT_EQ(server().post_text("/v1/images/generations", "{").status, 400);
+  EXPECT_EQ(compatible_server().post_text("/v1/images/generations", "{").status, 400);
 }
 
 TEST(OpenAi, UrlsNeedAStorage) {
@@ -108,7 +108,7 @@ TEST(OpenAi, UrlsNeedAStorage) {
 }
 
 TEST(OpenAi, ListsModels) {
-  const json models = server().get("/v1/models").json();
+  const json models = compatible_server().get("/v1/models").json();
   EXPECT_EQ(models.at("object"), "list");
   std::vector<std::string> ids;
   for (const json& model : models.at("data")) {
@@ -116,25 +116,25 @@ TEST(OpenAi, ListsModels) {
     ids.push_back(model.at("id"));
   }
   EXPECT_THAT(ids, testing::UnorderedElementsAre("photo", "wide", "gone", "tiny-sdxl"));
-  EXPECT_EQ(server().get("/v1/models/wide").json().at("id"), "wide");
-  EXPECT_EQ(server().get("/v1/models/nope").status, 404);
+  EXPECT_EQ(compatible_server().get("/v1/models/wide").json().at("id"), "wide");
+  EXPECT_EQ(compatible_server().get("/v1/models/nope").status, 404);
 }
 
 // --- AUTOMATIC1111 ---
 
 TEST(Sdapi, MakesBatches) {
-  const Answer answer = server().post("/sdapi/v1/txt2img", {{"prompt", "a cat"},
-                                                            {"negative_prompt", "a dog"},
-                                                            {"steps", 3},
-                                                            {"width", 64},
-                                                            {"height", 96},
-                                                            {"cfg_scale", 2},
-                                                            {"sampler_name", "Euler a"},
-                                                            {"seed", 5},
-                                                            {"batch_size", 2},
-                                                            {"n_iter", 2},
-                                                            {"restore_faces", false},
-                                                            {"alwayson_scripts", json::object()}});
+  const Answer answer = compatible_server().post("/sdapi/v1/txt2img", {{"prompt", "a cat"},
+                                                                       {"negative_prompt", "a dog"},
+                                                                       {"steps", 3},
+                                                                       {"width", 64},
+                                                                       {"height", 96},
+                                                                       {"cfg_scale", 2},
+                                                                       {"sampler_name", "Euler a"},
+                                                                       {"seed", 5},
+                                                                       {"batch_size", 2},
+                                                                       {"n_iter", 2},
+                                                                       {"restore_faces", false},
+                                                                       {"alwayson_scripts", json::object()}});
   ASSERT_EQ(answer.status, 200) << answer.body;
   const json document = answer.json();
   ASSERT_EQ(document.at("images").size(), 4u);
@@ -151,8 +151,8 @@ TEST(Sdapi, MakesBatches) {
 
 TEST(Sdapi, DrawsSeedsForMinusOne) {
   const json body = {{"prompt", "p"}, {"width", 64}, {"height", 64}, {"seed", -1}, {"send_images", false}};
-  const json first = server().post("/sdapi/v1/txt2img", body).json(),
-             second = server().post("/sdapi/v1/txt2img", body).json();
+  const json first = compatible_server().post("/sdapi/v1/txt2img", body).json(),
+             second = compatible_server().post("/sdapi/v1/txt2img", body).json();
   EXPECT_TRUE(first.at("images").empty());
   const json one = json::parse(first.at("info").get<std::string>()),
              other = json::parse(second.at("info").get<std::string>());
@@ -163,72 +163,73 @@ TEST(Sdapi, DrawsSeedsForMinusOne) {
 TEST(Sdapi, JoinsSamplerAndSchedule) {
   json body = {{"prompt", "p"},        {"width", 64}, {"height", 64}, {"steps", 2}, {"sampler_name", "DPM++ 2M"},
                {"scheduler", "Karras"}};
-  const json info = json::parse(server().post("/sdapi/v1/txt2img", body).json().at("info").get<std::string>());
+  const json info =
+      json::parse(compatible_server().post("/sdapi/v1/txt2img", body).json().at("info").get<std::string>());
   EXPECT_EQ(info.at("sampler_name"), "DPM++ 2M Karras");
   body["scheduler"] = "Nope";
-  EXPECT_EQ(server().post("/sdapi/v1/txt2img", body).status, 422);
+  EXPECT_EQ(compatible_server().post("/sdapi/v1/txt2img", body).status, 422);
   body.update({{"scheduler", "Automatic"}, {"sampler_name", "Nope"}});
-  EXPECT_THAT(server().post("/sdapi/v1/txt2img", body).detail(), HasSubstr("sampler_name"));
+  EXPECT_THAT(compatible_server().post("/sdapi/v1/txt2img", body).detail(), HasSubstr("sampler_name"));
 }
 
 TEST(Sdapi, TakesLorasOutOfThePrompt) {
   json body = {{"prompt", "a cat<lora:ink:0.75>"}, {"width", 64}, {"height", 64}, {"seed", 1}};
-  const json styled = server().post("/sdapi/v1/txt2img", body).json();
+  const json styled = compatible_server().post("/sdapi/v1/txt2img", body).json();
   EXPECT_EQ(styled.at("parameters").at("prompt"), "a cat");
-  const Answer generated = server().post(
+  const Answer generated = compatible_server().post(
       "/generate",
       {{"prompt", "a cat"}, {"size", "64x64"}, {"seed", 1}, {"style_lora", {{"style", "ink"}, {"level", 2}}}});
   ASSERT_EQ(generated.status, 200) << generated.body;
   EXPECT_EQ(picture_of(styled.at("images")[0]), generated.picture());
   body["prompt"] = "a cat<lora:nope:1>";
-  EXPECT_EQ(server().post("/sdapi/v1/txt2img", body).status, 422);
+  EXPECT_EQ(compatible_server().post("/sdapi/v1/txt2img", body).status, 422);
   body["prompt"] = "<lora:ink><lora:ink>";
-  EXPECT_EQ(server().post("/sdapi/v1/txt2img", body).status, 422);
+  EXPECT_EQ(compatible_server().post("/sdapi/v1/txt2img", body).status, 422);
 }
 
 TEST(Sdapi, ChangesPictures) {
   const std::string picture = encode_base64(encode_image(Image::blank(64, 64), ImageFormat::png));
   json body = {
       {"prompt", "p"}, {"init_images", json::array({picture})}, {"denoising_strength", 0.6}, {"seed", 3}, {"steps", 4}};
-  const Answer answer = server().post("/sdapi/v1/img2img", body);
+  const Answer answer = compatible_server().post("/sdapi/v1/img2img", body);
   ASSERT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(picture_of(answer.json().at("images")[0]).width, 64);
   EXPECT_EQ(answer.json().at("parameters").at("denoising_strength"), 0.6);
   body["init_images"] = json::array();
-  EXPECT_EQ(server().post("/sdapi/v1/img2img", body).status, 422);
+  EXPECT_EQ(compatible_server().post("/sdapi/v1/img2img", body).status, 422);
   body["init_images"] = json::array({"AAAA"});
-  EXPECT_THAT(server().post("/sdapi/v1/img2img", body).detail(), HasSubstr("init_images"));
+  EXPECT_THAT(compatible_server().post("/sdapi/v1/img2img", body).detail(), HasSubstr("init_images"));
 }
 
 TEST(Sdapi, ListsWhatThereIs) {
-  const json models = server().get("/sdapi/v1/sd-models").json();
+  const json models = compatible_server().get("/sdapi/v1/sd-models").json();
   EXPECT_EQ(models.size(), 3u);
   EXPECT_EQ(models[0].at("title"), "photo");
   EXPECT_EQ(models[0].at("filename"), "tiny-sd15.safetensors");
-  EXPECT_EQ(server().get("/sdapi/v1/samplers").json().size(), samplers().size());
-  EXPECT_EQ(server().get("/sdapi/v1/schedulers").json()[1].at("label"), "Karras");
-  const json loras = server().get("/sdapi/v1/loras").json();
+  EXPECT_EQ(compatible_server().get("/sdapi/v1/samplers").json().size(), samplers().size());
+  EXPECT_EQ(compatible_server().get("/sdapi/v1/schedulers").json()[1].at("label"), "Karras");
+  const json loras = compatible_server().get("/sdapi/v1/loras").json();
   ASSERT_EQ(loras.size(), 1u);
   EXPECT_EQ(loras[0].at("name"), "ink");
   EXPECT_EQ(loras[0].at("alias"), "Ink");
 }
 
 TEST(Sdapi, ShowsProgress) {
-  const json idle = server().get("/sdapi/v1/progress").json();
+  const json idle = compatible_server().get("/sdapi/v1/progress").json();
   EXPECT_EQ(idle.at("progress"), 0);
   EXPECT_EQ(idle.at("state").at("job_count"), 0);
   EXPECT_EQ(idle.at("current_image"), nullptr);
   std::thread request([] {
-    server().post("/sdapi/v1/txt2img", {{"prompt", "p"}, {"width", 256}, {"height", 256}, {"steps", 50}});
+    compatible_server().post("/sdapi/v1/txt2img", {{"prompt", "p"}, {"width", 256}, {"height", 256}, {"steps", 50}});
   });
   json seen;
   for (int i = 0; i < 10'000 && (seen.is_null() || seen.at("progress") == 0); ++i)
-    seen = server().get("/sdapi/v1/progress?skip_current_image=true").json();
+    seen = compatible_server().get("/sdapi/v1/progress?skip_current_image=true").json();
   request.join();
   EXPECT_GT(seen.at("progress").get<double>(), 0);
   EXPECT_EQ(seen.at("state").at("job_count"), 1);
   EXPECT_EQ(seen.at("state").at("sampling_steps"), 50);
-  EXPECT_EQ(server().get("/sdapi/v1/progress").json().at("state").at("job_count"), 0);
+  EXPECT_EQ(compatible_server().get("/sdapi/v1/progress").json().at("state").at("job_count"), 0);
 }
 
 TEST(Sdapi, SwitchesTheModelByItsOptions) {
@@ -288,27 +289,28 @@ TEST(Modes, AreNotThereWithoutAFile) {
 // --- states ---
 
 TEST(Status, TellsOfTheProcessAndTheModels) {
-  const json health = server().get("/health").json();
+  const json health = compatible_server().get("/health").json();
   EXPECT_EQ(health.at("status"), "ok");
   EXPECT_EQ(health.at("version"), "1.2.3");
-  EXPECT_EQ(server().get("/ready").json().at("model"), "tiny-sd15");
-  const json models = server().get("/api/models/status").json();
+  EXPECT_EQ(compatible_server().get("/ready").json().at("model"), "tiny-sd15");
+  const json models = compatible_server().get("/api/models/status").json();
   EXPECT_EQ(models.at("sd").at("ready"), true);
   EXPECT_EQ(models.at("sd").at("model"), "tiny-sd15");
   EXPECT_EQ(models.at("sd").at("queue").at("max"), 64);
   EXPECT_EQ(models.at("sdxl").at("model"), "tiny-sdxl");
-  EXPECT_EQ(models.at("sdxl").at("cross_attention_dim"), server().context().sdxl->worker()->info().cross_attention_dim);
-  EXPECT_EQ(models.at("superres").at("model"), server().context().super_resolution->model());
-  const json memory = server().get("/api/vram").json();
+  EXPECT_EQ(models.at("sdxl").at("cross_attention_dim"),
+            compatible_server().context().sdxl->worker()->info().cross_attention_dim);
+  EXPECT_EQ(models.at("superres").at("model"), compatible_server().context().super_resolution->model());
+  const json memory = compatible_server().get("/api/vram").json();
   EXPECT_GT(memory.at("total_bytes").get<int64_t>(), memory.at("process_bytes").get<int64_t>());
   EXPECT_GE(memory.at("process_peak_bytes").get<int64_t>(), memory.at("process_bytes").get<int64_t>());
 }
 
 TEST(Status, RootLeadsToTheDocumentsPage) {
-  const Answer root = server().get("/");
+  const Answer root = compatible_server().get("/");
   EXPECT_EQ(root.status, 307);
   EXPECT_EQ(root.header("location"), "/docs");
-  const Answer docs = server().get("/docs");
+  const Answer docs = compatible_server().get("/docs");
   EXPECT_EQ(docs.status, 200);
   EXPECT_EQ(docs.header("content-type"), "text/html; charset=utf-8");
   EXPECT_THAT(docs.body, HasSubstr("openapi.json"));

@@ -16,7 +16,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 // One server for all tests of the process.
-TestServer& server() {
+TestServer& generation_server() {
   static TestServer& server =
       start_shared_server({.environment = {{"STORAGE", "file:"}, {"SR_MAX_PIXELS", "60000"}}, .sdxl = true});
   static const bool ready = server.wait_until_ready();
@@ -35,7 +35,7 @@ std::string file_of(const Image& image, ImageFormat format = ImageFormat::png) {
 }
 
 TEST(Generate, AnswersThePictureWithTheHeadersOfTheContract) {
-  const Answer answer = server().post("/generate", small_body());
+  const Answer answer = generation_server().post("/generate", small_body());
   ASSERT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(answer.header("content-type"), "image/png");
   EXPECT_EQ(answer.header("cache-control"), "no-store");
@@ -52,41 +52,43 @@ TEST(Generate, AnswersThePictureWithTheHeadersOfTheContract) {
 }
 
 TEST(Generate, GivesTheSameBytesForTheSameRequest) {
-  EXPECT_EQ(server().post("/generate", small_body()).body, server().post("/generate", small_body()).body);
+  EXPECT_EQ(generation_server().post("/generate", small_body()).body,
+            generation_server().post("/generate", small_body()).body);
 }
 
 TEST(Generate, DrawsASeedWhereNoneIsGiven) {
   json body = small_body();
   body["seed"] = nullptr;
-  const Answer first = server().post("/generate", body), second = server().post("/generate", body);
+  const Answer first = generation_server().post("/generate", body),
+               second = generation_server().post("/generate", body);
   EXPECT_NE(first.header("x-seed"), second.header("x-seed"));
   EXPECT_NE(first.body, second.body);
   EXPECT_LT(std::stoll(first.header("x-seed")), 100'000'000);
   body["seed"] = std::stoll(first.header("x-seed"));
-  EXPECT_EQ(server().post("/generate", body).body, first.body);
+  EXPECT_EQ(generation_server().post("/generate", body).body, first.body);
 }
 
 TEST(Generate, GivesTheLatentFingerprintOfTheSamePass) {
-  const Answer answer = server().post("/generate", with(small_body(), {{"latents", true}}));
+  const Answer answer = generation_server().post("/generate", with(small_body(), {{"latents", true}}));
   ASSERT_EQ(answer.status, 200);
   const auto fingerprint = decode_base64(answer.header("x-latent-fingerprint"));
   ASSERT_TRUE(fingerprint);
   EXPECT_EQ(fingerprint->size(), 512u);
-  EXPECT_EQ(answer.body, server().post("/generate", small_body()).body);
+  EXPECT_EQ(answer.body, generation_server().post("/generate", small_body()).body);
 }
 
 TEST(Generate, StoresThePictureUnderTheKeyInItsHeader) {
-  const Answer answer = server().post("/generate", small_body());
+  const Answer answer = generation_server().post("/generate", small_body());
   const std::string key = answer.header("x-lcm-image-key");
   ASSERT_FALSE(key.empty());
-  const Answer stored = server().get("/storage/" + key);
+  const Answer stored = generation_server().get("/storage/" + key);
   EXPECT_EQ(stored.status, 200);
   EXPECT_EQ(stored.header("content-type"), "image/png");
   EXPECT_EQ(stored.body, answer.body);
 }
 
 TEST(Generate, UpscalesAndSaysHow) {
-  const Answer answer = server().post(
+  const Answer answer = generation_server().post(
       "/generate",
       with(small_body(),
            {{"superres", true}, {"superres_magnitude", 1}, {"superres_format", "jpeg"}, {"superres_quality", 80}}));
@@ -94,7 +96,7 @@ TEST(Generate, UpscalesAndSaysHow) {
   const int scale = std::stoi(answer.header("x-sr-scale-per-pass"));
   EXPECT_EQ(answer.header("content-type"), "image/jpeg");
   EXPECT_EQ(answer.header("x-superres"), "1");
-  EXPECT_EQ(answer.header("x-sr-model"), server().context().super_resolution->model());
+  EXPECT_EQ(answer.header("x-sr-model"), generation_server().context().super_resolution->model());
   EXPECT_EQ(answer.header("x-sr-passes"), "1");
   EXPECT_EQ(answer.header("x-sr-format"), "jpeg");
   EXPECT_EQ(answer.header("x-seed"), "42");
@@ -102,12 +104,13 @@ TEST(Generate, UpscalesAndSaysHow) {
 }
 
 TEST(Generate, RefusesAnUpscaledPictureThatIsTooLargeBeforeItIsMade) {
-  const uint64_t before = server().context().sd->statistics().submitted;
-  const Answer answer = server().post("/generate", with(small_body(), {{"superres", true}, {"superres_magnitude", 3}}));
+  const uint64_t before = generation_server().context().sd->statistics().submitted;
+  const Answer answer =
+      generation_server().post("/generate", with(small_body(), {{"superres", true}, {"superres_magnitude", 3}}));
   EXPECT_EQ(answer.status, 422);
   EXPECT_THAT(answer.detail(), HasSubstr("superres_magnitude is 3"));
   EXPECT_THAT(answer.detail(), HasSubstr("60000 pixels allowed"));
-  EXPECT_EQ(server().context().sd->statistics().submitted, before);
+  EXPECT_EQ(generation_server().context().sd->statistics().submitted, before);
 }
 
 TEST(Generate, StartsFromAPicture) {
@@ -116,13 +119,13 @@ TEST(Generate, StartsFromAPicture) {
   const json body = with(small_body(), {{"init_image", encode_base64(encode_image(picture, ImageFormat::webp))},
                                         {"strength", 0.6},
                                         {"num_inference_steps", 4}});
-  const Answer answer = server().post("/generate", body);
+  const Answer answer = generation_server().post("/generate", body);
   ASSERT_EQ(answer.status, 200) << answer.body;
-  EXPECT_NE(answer.body, server().post("/generate", with(small_body(), {{"num_inference_steps", 4}})).body);
+  EXPECT_NE(answer.body, generation_server().post("/generate", with(small_body(), {{"num_inference_steps", 4}})).body);
   // Bright everywhere: all is painted anew.
   Image mask = Image::blank(64, 64);
   std::fill(mask.pixels.begin(), mask.pixels.end(), uint8_t{0});
-  const Answer kept = server().post(
+  const Answer kept = generation_server().post(
       "/generate",
       with(body, {{"mask", "data:image/png;base64," + encode_base64(encode_image(mask, ImageFormat::png))}}));
   ASSERT_EQ(kept.status, 200) << kept.body;
@@ -130,13 +133,13 @@ TEST(Generate, StartsFromAPicture) {
 }
 
 TEST(Generate, RefusesPicturesThatAreNone) {
-  const Answer base64 = server().post("/generate", with(small_body(), {{"init_image", "%%%"}}));
+  const Answer base64 = generation_server().post("/generate", with(small_body(), {{"init_image", "%%%"}}));
   EXPECT_EQ(base64.status, 422);
   EXPECT_THAT(base64.detail(), StartsWith("init_image is not base64"));
-  const Answer picture = server().post("/generate", with(small_body(), {{"init_image", "AAAA"}}));
+  const Answer picture = generation_server().post("/generate", with(small_body(), {{"init_image", "AAAA"}}));
   EXPECT_EQ(picture.status, 422);
   EXPECT_THAT(picture.detail(), StartsWith("init_image: not an image"));
-  const Answer mask = server().post("/generate", with(small_body(), {{"mask", "AAAA"}}));
+  const Answer mask = generation_server().post("/generate", with(small_body(), {{"mask", "AAAA"}}));
   EXPECT_EQ(mask.status, 422);
   EXPECT_THAT(mask.detail(), StartsWith("mask is given without init_image"));
 }
@@ -162,7 +165,7 @@ TEST(Generate, AnswersBadRequestsByTheFieldThatIsWrong) {
   };
   for (const Bad& bad : kBad) {
     SCOPED_TRACE(bad.body);
-    const Answer answer = server().post_text("/generate", bad.body);
+    const Answer answer = generation_server().post_text("/generate", bad.body);
     EXPECT_EQ(answer.status, bad.status);
     EXPECT_EQ(answer.header("content-type"), "application/json");
     EXPECT_THAT(answer.detail(), HasSubstr(bad.detail));
@@ -170,40 +173,40 @@ TEST(Generate, AnswersBadRequestsByTheFieldThatIsWrong) {
 }
 
 TEST(Generate, AnswersOtherMethodsAndLargeBodies) {
-  EXPECT_EQ(server().get("/generate").status, 405);
-  EXPECT_EQ(server().post_text("/generate", std::string((48 << 20) + 1, ' ')).status, 413);
-  EXPECT_EQ(server().get("/nowhere").status, 404);
+  EXPECT_EQ(generation_server().get("/generate").status, 405);
+  EXPECT_EQ(generation_server().post_text("/generate", std::string((48 << 20) + 1, ' ')).status, 413);
+  EXPECT_EQ(generation_server().get("/nowhere").status, 404);
 }
 
 TEST(Generate, StopsWhenItsTimeIsUp) {
   json body = small_body();
   body.update({{"num_inference_steps", 50}, {"size", "512x512"}, {"timeout", 0.05}});
-  const Answer answer = server().post("/generate", body);
+  const Answer answer = generation_server().post("/generate", body);
   EXPECT_EQ(answer.status, 504);
   EXPECT_FALSE(answer.detail().empty());
-  EXPECT_EQ(server().post("/generate", small_body()).status, 200);
+  EXPECT_EQ(generation_server().post("/generate", small_body()).status, 200);
 }
 
 TEST(Generate, StopsWhenItsClientLeaves) {
   json body = small_body();
   body.update({{"num_inference_steps", 50}, {"size", "512x512"}});
-  const uint64_t before = server().context().sd->statistics().cancelled;
-  ask_and_leave(server().port(), "POST", "/generate", body.dump());
-  EXPECT_EQ(server().post("/generate", small_body()).status, 200);
+  const uint64_t before = generation_server().context().sd->statistics().cancelled;
+  ask_and_leave(generation_server().port(), "POST", "/generate", body.dump());
+  EXPECT_EQ(generation_server().post("/generate", small_body()).status, 200);
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (server().context().sd->statistics().cancelled == before && std::chrono::steady_clock::now() < end)
+  while (generation_server().context().sd->statistics().cancelled == before && std::chrono::steady_clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  EXPECT_EQ(server().context().sd->statistics().cancelled, before + 1);
+  EXPECT_EQ(generation_server().context().sd->statistics().cancelled, before + 1);
 }
 
 TEST(GenerateSdxl, IsTheSameForTheModelBeside) {
-  const Answer answer = server().post("/generate_sdxl", small_body());
+  const Answer answer = generation_server().post("/generate_sdxl", small_body());
   ASSERT_EQ(answer.status, 200) << answer.body;
   EXPECT_EQ(answer.header("x-model"), "SDXL");
   EXPECT_EQ(answer.header("x-seed"), "42");
   EXPECT_EQ(answer.picture().width, 64);
-  EXPECT_NE(answer.body, server().post("/generate", small_body()).body);
-  EXPECT_EQ(server().post_text("/generate_sdxl", "{}").status, 422);
+  EXPECT_NE(answer.body, generation_server().post("/generate", small_body()).body);
+  EXPECT_EQ(generation_server().post_text("/generate_sdxl", "{}").status, 422);
 }
 
 // --- /superres ---
@@ -212,7 +215,7 @@ TEST(SuperRes, UpscalesAnUpload) {
   Image picture = Image::blank(24, 16);
   for (size_t i = 0; i < picture.pixels.size(); ++i) picture.pixels[i] = static_cast<uint8_t>(i * 7);
   for (const char* route : {"/superres", "/v1/superres"}) {
-    const Answer answer = server().post_form(
+    const Answer answer = generation_server().post_form(
         route, {{"file", file_of(picture)}, {"magnitude", "1"}, {"out_format", "jpeg"}, {"quality", "90"}});
     ASSERT_EQ(answer.status, 200) << answer.body;
     const int scale = std::stoi(answer.header("x-sr-scale-per-pass"));
@@ -221,15 +224,16 @@ TEST(SuperRes, UpscalesAnUpload) {
     EXPECT_EQ(answer.header("x-superres"), "1");
     EXPECT_EQ(answer.header("x-sr-passes"), "1");
     EXPECT_EQ(answer.header("x-sr-format"), "jpeg");
-    EXPECT_EQ(answer.header("x-sr-model"), server().context().super_resolution->model());
+    EXPECT_EQ(answer.header("x-sr-model"), generation_server().context().super_resolution->model());
     EXPECT_EQ(answer.picture().width, 24 * scale);
     EXPECT_EQ(answer.picture().height, 16 * scale);
-    EXPECT_EQ(server().get("/storage/" + answer.header("x-lcm-image-key")).body, answer.body);
+    EXPECT_EQ(generation_server().get("/storage/" + answer.header("x-lcm-image-key")).body, answer.body);
   }
 }
 
 TEST(SuperRes, TwoPassesToPngAreTheDefault) {
-  const Answer answer = server().post_form("/superres", {{"file", file_of(Image::blank(8, 8), ImageFormat::jpeg)}});
+  const Answer answer =
+      generation_server().post_form("/superres", {{"file", file_of(Image::blank(8, 8), ImageFormat::jpeg)}});
   ASSERT_EQ(answer.status, 200) << answer.body;
   const int scale = std::stoi(answer.header("x-sr-scale-per-pass"));
   EXPECT_EQ(answer.header("x-sr-passes"), "2");
@@ -239,11 +243,12 @@ TEST(SuperRes, TwoPassesToPngAreTheDefault) {
 
 TEST(SuperRes, RefusesBadForms) {
   const std::string picture = file_of(Image::blank(8, 8));
-  const Answer other = server().post_text("/superres", "{}");
+  const Answer other = generation_server().post_text("/superres", "{}");
   EXPECT_EQ(other.status, 400);
   EXPECT_THAT(other.detail(), HasSubstr("multipart/form-data"));
   EXPECT_EQ(
-      ask(server().port(), "POST", "/superres", "x", {{"Content-Type", "multipart/form-data; boundary=b"}}).status,
+      ask(generation_server().port(), "POST", "/superres", "x", {{"Content-Type", "multipart/form-data; boundary=b"}})
+          .status,
       400);
   struct Bad {
     std::vector<std::pair<std::string, std::string>> fields;
@@ -259,7 +264,7 @@ TEST(SuperRes, RefusesBadForms) {
                       {{{"file", picture}, {"more", "1"}}, "\"more\" is no field"},
                       {{{"file", file_of(Image::blank(400, 200))}}, "60000"}};
   for (const Bad& bad : kBad) {
-    const Answer answer = server().post_form("/superres", bad.fields);
+    const Answer answer = generation_server().post_form("/superres", bad.fields);
     EXPECT_EQ(answer.status, 422) << bad.detail;
     EXPECT_THAT(answer.detail(), HasSubstr(bad.detail));
   }

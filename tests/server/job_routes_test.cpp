@@ -15,7 +15,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-TestServer& server() {
+TestServer& job_server() {
   static TestServer& server = start_shared_server();
   static const bool ready = server.wait_until_ready();
   if (!ready) throw std::runtime_error("the model was not loaded");
@@ -44,7 +44,7 @@ std::vector<Event> events_of(const std::string& text) {
 }
 
 std::string submit(const json& body) {
-  const Answer answer = server().post("/api/jobs", body);
+  const Answer answer = job_server().post("/api/jobs", body);
   EXPECT_EQ(answer.status, 202) << answer.body;
   const std::string id = answer.json().at("id");
   EXPECT_EQ(answer.header("location"), "/api/jobs/" + id);
@@ -53,7 +53,7 @@ std::string submit(const json& body) {
 
 TEST(Jobs, LeadToThePictureOfGenerate) {
   const std::string id = submit(small_body());
-  const Answer stream = server().get("/api/jobs/" + id + "/events");
+  const Answer stream = job_server().get("/api/jobs/" + id + "/events");
   EXPECT_EQ(stream.status, 200);
   EXPECT_EQ(stream.header("content-type"), "text/event-stream");
   const std::vector<Event> events = events_of(stream.body);
@@ -61,12 +61,12 @@ TEST(Jobs, LeadToThePictureOfGenerate) {
   EXPECT_EQ(events.back().name, "done");
   EXPECT_EQ(events.back().data.at("seed"), 42);
 
-  const json job = server().get("/api/jobs/" + id).json();
+  const json job = job_server().get("/api/jobs/" + id).json();
   EXPECT_EQ(job.at("state"), "done");
   EXPECT_EQ(job.at("image"), "/api/jobs/" + id + "/image");
   EXPECT_EQ(job.at("error"), nullptr);
-  const Answer image = server().get("/api/jobs/" + id + "/image");
-  const Answer generated = server().post("/generate", small_body());
+  const Answer image = job_server().get("/api/jobs/" + id + "/image");
+  const Answer generated = job_server().post("/generate", small_body());
   EXPECT_EQ(image.status, 200);
   EXPECT_EQ(image.header("content-type"), "image/png");
   EXPECT_EQ(image.header("x-seed"), "42");
@@ -78,7 +78,7 @@ TEST(Jobs, TellEachStepWithAPreview) {
   json body = small_body();
   body.update({{"num_inference_steps", 12}, {"size", "256x256"}, {"latents", true}});
   const std::string id = submit(body);
-  const std::vector<Event> events = events_of(server().get("/api/jobs/" + id + "/events").body);
+  const std::vector<Event> events = events_of(job_server().get("/api/jobs/" + id + "/events").body);
   int last = 0, previews = 0;
   for (const Event& event : events) {
     if (event.name == "step") {
@@ -98,13 +98,13 @@ TEST(Jobs, TellEachStepWithAPreview) {
   }
   EXPECT_GT(previews, 0);
   EXPECT_EQ(events.back().name, "done");
-  EXPECT_EQ(decode_base64(server().get("/api/jobs/" + id + "/image").header("x-latent-fingerprint"))->size(), 512u);
+  EXPECT_EQ(decode_base64(job_server().get("/api/jobs/" + id + "/image").header("x-latent-fingerprint"))->size(), 512u);
 }
 
 TEST(Jobs, AreFollowedByLatecomersAndSeveralListeners) {
   const std::string id = submit(small_body());
-  server().get("/api/jobs/" + id + "/events");
-  const Answer late = ask(server().port(), "GET", "/api/jobs/" + id + "/events", "", {{"Last-Event-ID", "3"}});
+  job_server().get("/api/jobs/" + id + "/events");
+  const Answer late = ask(job_server().port(), "GET", "/api/jobs/" + id + "/events", "", {{"Last-Event-ID", "3"}});
   const std::vector<Event> events = events_of(late.body);
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].name, "done");
@@ -114,8 +114,8 @@ TEST(Jobs, AreUpscaled) {
   json body = small_body();
   body.update({{"superres", true}, {"superres_magnitude", 1}, {"superres_format", "jpeg"}});
   const std::string id = submit(body);
-  EXPECT_EQ(events_of(server().get("/api/jobs/" + id + "/events").body).back().name, "done");
-  const Answer image = server().get("/api/jobs/" + id + "/image");
+  EXPECT_EQ(events_of(job_server().get("/api/jobs/" + id + "/events").body).back().name, "done");
+  const Answer image = job_server().get("/api/jobs/" + id + "/image");
   EXPECT_EQ(image.header("content-type"), "image/jpeg");
   EXPECT_EQ(image.header("x-superres"), "1");
   EXPECT_EQ(image.header("x-sr-passes"), "1");
@@ -125,47 +125,47 @@ TEST(Jobs, AreCancelledByDelete) {
   json body = small_body();
   body.update({{"num_inference_steps", 50}, {"size", "512x512"}});
   const std::string id = submit(body);
-  EXPECT_EQ(server().get("/api/jobs/" + id + "/image").status, 409);
-  EXPECT_EQ(ask(server().port(), "DELETE", "/api/jobs/" + id).status, 200);
-  const std::vector<Event> events = events_of(server().get("/api/jobs/" + id + "/events").body);
+  EXPECT_EQ(job_server().get("/api/jobs/" + id + "/image").status, 409);
+  EXPECT_EQ(ask(job_server().port(), "DELETE", "/api/jobs/" + id).status, 200);
+  const std::vector<Event> events = events_of(job_server().get("/api/jobs/" + id + "/events").body);
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events.back().name, "cancelled");
-  EXPECT_EQ(server().get("/api/jobs/" + id).json().at("state"), "cancelled");
-  EXPECT_EQ(ask(server().port(), "DELETE", "/api/jobs/" + id).status, 200);
-  EXPECT_EQ(server().post("/generate", small_body()).status, 200);
+  EXPECT_EQ(job_server().get("/api/jobs/" + id).json().at("state"), "cancelled");
+  EXPECT_EQ(ask(job_server().port(), "DELETE", "/api/jobs/" + id).status, 200);
+  EXPECT_EQ(job_server().post("/generate", small_body()).status, 200);
 }
 
 TEST(Jobs, AListenerWhoLeavesCancelsNothing) {
   json body = small_body();
   body.update({{"num_inference_steps", 12}, {"size", "256x256"}});
   const std::string id = submit(body);
-  ask_and_leave(server().port(), "GET", "/api/jobs/" + id + "/events", "", 40);
-  EXPECT_EQ(events_of(server().get("/api/jobs/" + id + "/events").body).back().name, "done");
+  ask_and_leave(job_server().port(), "GET", "/api/jobs/" + id + "/events", "", 40);
+  EXPECT_EQ(events_of(job_server().get("/api/jobs/" + id + "/events").body).back().name, "done");
 }
 
 TEST(Jobs, FailWithTheirError) {
   json body = small_body();
   body.update({{"num_inference_steps", 50}, {"size", "512x512"}, {"timeout", 0.05}});
   const std::string id = submit(body);
-  const std::vector<Event> events = events_of(server().get("/api/jobs/" + id + "/events").body);
+  const std::vector<Event> events = events_of(job_server().get("/api/jobs/" + id + "/events").body);
   ASSERT_FALSE(events.empty());
   EXPECT_EQ(events.back().name, "failed");
   EXPECT_FALSE(events.back().data.at("error").get<std::string>().empty());
-  EXPECT_EQ(server().get("/api/jobs/" + id + "/image").status, 504);
+  EXPECT_EQ(job_server().get("/api/jobs/" + id + "/image").status, 504);
 }
 
 TEST(Jobs, AreRefusedAtOnceWhereTheyAreWrong) {
-  EXPECT_EQ(server().post_text("/api/jobs", "{").status, 400);
-  const Answer answer = server().post("/api/jobs", {{"prompt", "p"}, {"seed", -1}});
+  EXPECT_EQ(job_server().post_text("/api/jobs", "{").status, 400);
+  const Answer answer = job_server().post("/api/jobs", {{"prompt", "p"}, {"seed", -1}});
   EXPECT_EQ(answer.status, 422);
   EXPECT_THAT(answer.detail(), HasSubstr("seed is -1"));
 }
 
 TEST(Jobs, ThatAreUnknownAre404) {
   for (const char* target : {"/api/jobs/nope", "/api/jobs/nope/image", "/api/jobs/nope/events"}) {
-    EXPECT_EQ(server().get(target).status, 404) << target;
+    EXPECT_EQ(job_server().get(target).status, 404) << target;
   }
-  EXPECT_EQ(ask(server().port(), "DELETE", "/api/jobs/nope").status, 404);
+  EXPECT_EQ(ask(job_server().port(), "DELETE", "/api/jobs/nope").status, 404);
 }
 
 TEST(Jobs, BeyondTheQueueAreTurnedAwayWithRetryAfter) {

@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-TestServer& server() {
+TestServer& documented_server() {
   static TestServer& server = start_shared_server(
       {.environment = {{"STORAGE", "file:"}, {"SR_MAX_PIXELS", "300000"}}, .sdxl = true, .modes = true});
   static const bool ready = server.wait_until_ready();
@@ -26,7 +26,7 @@ TestServer& server() {
 }
 
 const json& document() {
-  static const json document = server().get("/openapi.json").json();
+  static const json document = documented_server().get("/openapi.json").json();
   return document;
 }
 
@@ -201,7 +201,7 @@ void check_field(const std::string& path, const json& operation, const std::stri
     if (!sent.insert(value).second) continue;
     json body = base_body(path);
     body[name] = value;
-    const Answer answer = server().post(path, body);
+    const Answer answer = documented_server().post(path, body);
     const std::string what = path + " " + name + "=" + value.dump().substr(0, 40);
     expect_documented(answer, operation, what);
     EXPECT_NE(answer.status, 400) << what;
@@ -212,7 +212,7 @@ void check_field(const std::string& path, const json& operation, const std::stri
   for (const json& value : values.refused) {
     json body = base_body(path);
     body[name] = value;
-    const Answer answer = server().post(path, body);
+    const Answer answer = documented_server().post(path, body);
     const std::string what = path + " " + name + "=" + value.dump().substr(0, 40);
     EXPECT_EQ(answer.status, 422) << what << ": " << answer.body.substr(0, 200);
     EXPECT_THAT(answer.body, testing::HasSubstr(name)) << what;
@@ -233,17 +233,17 @@ TEST_P(DocumentedBodies, AreTakenInRangeAndRefusedOutOfIt) {
   for (const json& name : list_of(schema, "required")) {
     json body = base_body(path);
     body.erase(name.get<std::string>());
-    EXPECT_EQ(server().post(path, body).status, 422) << name;
+    EXPECT_EQ(documented_server().post(path, body).status, 422) << name;
   }
   json body = base_body(path);
   body["no_such_field"] = 1;
-  const Answer answer = server().post(path, body);
+  const Answer answer = documented_server().post(path, body);
   if (schema.value("additionalProperties", json(true)) == false)
     EXPECT_EQ(answer.status, 422);
   else
     EXPECT_EQ(answer.status, 200);
-  expect_documented(server().post_text(path, "{"), operation, path + " malformed");
-  EXPECT_EQ(server().post_text(path, "{").status, 400);
+  expect_documented(documented_server().post_text(path, "{"), operation, path + " malformed");
+  EXPECT_EQ(documented_server().post_text(path, "{").status, 400);
 }
 
 INSTANTIATE_TEST_SUITE_P(OpenApi, DocumentedBodies,
@@ -273,14 +273,14 @@ TEST(OpenApi, FormsAreTakenInRangeAndRefusedOutOfIt) {
     if (name == "file") continue;
     const Values values = values_of(field);
     for (const json& value : values.allowed) {
-      const Answer answer = server().post_form(
+      const Answer answer = documented_server().post_form(
           "/superres", {{"file", picture}, {name, value.is_string() ? value.get<std::string>() : value.dump()}});
       EXPECT_EQ(answer.status, 200) << name << "=" << value << ": " << answer.body.substr(0, 200);
       expect_documented(answer, operation, "/superres");
     }
     for (const json& value : values.refused) {
       if (value == "1") continue;  // a form has texts only
-      const Answer answer = server().post_form("/superres", {{"file", picture}, {name, value.dump()}});
+      const Answer answer = documented_server().post_form("/superres", {{"file", picture}, {name, value.dump()}});
       EXPECT_EQ(answer.status, 422) << name << "=" << value;
       expect_documented(answer, operation, "/superres");
     }
@@ -289,9 +289,9 @@ TEST(OpenApi, FormsAreTakenInRangeAndRefusedOutOfIt) {
 
 // What stands for the parameters of paths.
 std::string path_with_values(std::string path) {
-  const Answer job = server().post("/api/jobs", base_body("/api/jobs"));
+  const Answer job = documented_server().post("/api/jobs", base_body("/api/jobs"));
   const std::string id = job.json().at("id");
-  server().get("/api/jobs/" + id + "/events");  // until it is done
+  documented_server().get("/api/jobs/" + id + "/events");  // until it is done
   for (const auto& [parameter, value] :
        std::map<std::string, std::string>{{"{id}", id}, {"{key}", "a-key"}, {"{model}", "photo"}}) {
     const size_t at = path.find(parameter);
@@ -301,19 +301,20 @@ std::string path_with_values(std::string path) {
 }
 
 TEST(OpenApi, EveryOtherRouteAnswersAsDocumented) {
-  ask(server().port(), "PUT", "/storage/a-key", "bytes", {{"Content-Type", "text/plain"}});
+  ask(documented_server().port(), "PUT", "/storage/a-key", "bytes", {{"Content-Type", "text/plain"}});
   for (const auto& [path, operations] : document().at("paths").items()) {
     for (const auto& [method, operation] : operations.items()) {
       if (method == "post" && operation.contains("requestBody")) continue;
       std::string upper = method;
       for (char& c : upper) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-      const Answer answer = ask(server().port(), upper, path_with_values(path), method == "put" ? "bytes" : "");
+      const Answer answer =
+          ask(documented_server().port(), upper, path_with_values(path), method == "put" ? "bytes" : "");
       EXPECT_LT(answer.status, 400) << upper << " " << path << ": " << answer.body;
       expect_documented(answer, operation, upper + " " + path);
       const size_t parameter = path.find('{');
       if (parameter == std::string::npos || method == "put") continue;
       const std::string unknown = path.substr(0, parameter) + "unknown" + path.substr(path.find('}') + 1);
-      const Answer missing = ask(server().port(), upper, unknown);
+      const Answer missing = ask(documented_server().port(), upper, unknown);
       EXPECT_EQ(missing.status, 404) << upper << " " << unknown;
       expect_documented(missing, operation, upper + " " + unknown);
     }

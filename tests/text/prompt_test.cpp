@@ -13,23 +13,23 @@
 namespace dreamlab {
 namespace {
 
-constexpr size_t kTokens = static_cast<size_t>(kWindowTokens);
+constexpr size_t kWindow = static_cast<size_t>(kWindowTokens);
 
 std::vector<int32_t> window_ids(const TokenWindows& prompt, size_t window) {
-  const auto begin = prompt.ids.begin() + static_cast<std::ptrdiff_t>(window * kTokens);
-  return {begin, begin + kTokens};
+  const auto begin = prompt.ids.begin() + static_cast<std::ptrdiff_t>(window * kWindow);
+  return {begin, begin + kWindow};
 }
 
 std::vector<float> window_weights(const TokenWindows& prompt, size_t window) {
-  const auto begin = prompt.weights.begin() + static_cast<std::ptrdiff_t>(window * kTokens);
-  return {begin, begin + kTokens};
+  const auto begin = prompt.weights.begin() + static_cast<std::ptrdiff_t>(window * kWindow);
+  return {begin, begin + kWindow};
 }
 
 template <typename T>
 std::vector<T> framed(T first, std::vector<T> values, T last, T padding) {
   values.insert(values.begin(), first);
   values.push_back(last);
-  values.resize(kTokens, padding);
+  values.resize(kWindow, padding);
   return values;
 }
 
@@ -54,7 +54,7 @@ TEST(Prompt, IsSplitIntoWindowsAsAutomatic1111Does) {
     SCOPED_TRACE(fmt::format("{}, backtrack {}", expected.at("name").get<std::string>(), options.comma_backtrack));
     const auto prompt = tokenize_prompt(expected.at("prompt").get<std::string>(), options);
     ASSERT_EQ(static_cast<size_t>(prompt.windows), expected.at("windows").size());
-    ASSERT_EQ(prompt.ids.size(), expected.at("windows").size() * kTokens);
+    ASSERT_EQ(prompt.ids.size(), expected.at("windows").size() * kWindow);
     ASSERT_EQ(prompt.weights.size(), prompt.ids.size());
     for (size_t w = 0; w < expected.at("windows").size(); ++w) {
       const auto& window = expected.at("windows")[w];
@@ -89,7 +89,7 @@ TEST(Prompt, EndsTheWindowAtABreakInsideBracketsToo) {
   EXPECT_EQ(window_ids(prompt, 0), framed(kStartOfText, {320}, kEndOfText, kEndOfText));
   EXPECT_EQ(window_ids(prompt, 1), framed(kStartOfText, {2368}, kEndOfText, kEndOfText));
   EXPECT_EQ(prompt.weights[1], 1.5f);
-  EXPECT_EQ(prompt.weights[kTokens + 1], 1.5f);
+  EXPECT_EQ(prompt.weights[kWindow + 1], 1.5f);
 }
 
 TEST(Prompt, IsPlainTextWhenEmphasisIsOff) {
@@ -99,7 +99,7 @@ TEST(Prompt, IsPlainTextWhenEmphasisIsOff) {
   const auto prompt = tokenize_prompt(text, options);
   EXPECT_EQ(prompt.windows, 1);
   EXPECT_EQ(window_ids(prompt, 0), framed(kStartOfText, encode_text(text), kEndOfText, kEndOfText));
-  EXPECT_EQ(window_weights(prompt, 0), std::vector<float>(kTokens, 1.0f));
+  EXPECT_EQ(window_weights(prompt, 0), std::vector<float>(kWindow, 1.0f));
 }
 
 TEST(Prompt, TakesAnyBacktrack) {
@@ -141,7 +141,7 @@ TEST(PairWindows, AddsEmptyWindowsToTheShorterPrompt) {
   ASSERT_EQ(negative.windows, 3);
   for (size_t w : {1, 2}) {
     EXPECT_EQ(window_ids(negative, w), framed(kStartOfText, {}, kEndOfText, 0)) << "window " << w;
-    EXPECT_EQ(window_weights(negative, w), std::vector<float>(kTokens, 1.0f)) << "window " << w;
+    EXPECT_EQ(window_weights(negative, w), std::vector<float>(kWindow, 1.0f)) << "window " << w;
   }
   EXPECT_EQ(negative.weights[1], 1.4f);
 }

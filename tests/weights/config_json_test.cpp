@@ -56,7 +56,6 @@ struct BadConfig {
   const char* message;
 };
 
-const ErrorKind kInvalid = ErrorKind::invalid_file, kUnsupported = ErrorKind::unsupported;
 const std::vector<BadConfig> kBadConfigs{
     {"NoObject", "[]", kInvalid, "unet: a JSON object is expected"},
     {"Negative", R"({"norm_num_groups": -1})", kInvalid, "unet: norm_num_groups is -1; 1 to 65536 is allowed"},

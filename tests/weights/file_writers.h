@@ -144,6 +144,9 @@ inline std::string pytorch_legacy(const std::string& object, const std::vector<L
 }
 
 // Runs `action`, which must throw an Error of this kind with one line that contains `part`.
+// Short names for tables of bad files.
+inline constexpr ErrorKind kInvalid = ErrorKind::invalid_file, kUnsupported = ErrorKind::unsupported;
+
 template <typename Action>
 void expect_error(ErrorKind kind, std::string_view part, Action action) {
   try {

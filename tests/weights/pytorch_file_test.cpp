@@ -157,8 +157,6 @@ TEST_P(HostilePyTorch, EndsInAOneLineError) {
   expect_error(GetParam().kind, GetParam().message, [&] { read(GetParam().bytes); });
 }
 
-const ErrorKind kInvalid = ErrorKind::invalid_file, kUnsupported = ErrorKind::unsupported;
-
 const std::vector<HostileCase> kHostileCases{
     HostileCase{"CodeToRun", with_pickle(pickle(call(global("os", "system"), {text("rm -rf /")}))), kUnsupported,
                 "asks for os.system"},

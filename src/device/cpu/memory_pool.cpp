@@ -10,7 +10,6 @@
 namespace dreamlab::cpu {
 namespace {
 
-constexpr size_t kAlignment = 64;
 constexpr size_t kSlack = 8;  // unused blocks may take an eighth of the peak
 constexpr size_t kHugePage = size_t{2} << 20;
 

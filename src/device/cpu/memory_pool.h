@@ -8,11 +8,14 @@
 
 namespace dreamlab::cpu {
 
-// `size` bytes from the system, to be released by std::free: 64-byte aligned, on huge pages where they are large.
+// Of every block, in bytes: a cache line, which is also a vector of AVX-512.
+inline constexpr size_t kAlignment = 64;
+
+// `size` bytes from the system, to be released by std::free: aligned, on huge pages where they are large.
 // Throws Error(out_of_memory).
 void* allocate_block(size_t size);
 
-// Host memory in reusable blocks, 64-byte aligned. A block goes back to the pool with the last reference to it, so that
+// Host memory in reusable, aligned blocks. A block goes back to the pool with the last reference to it, so that
 // after the first denoising step nothing is asked of the system any more. References may outlive the pool object.
 class MemoryPool {
  public:

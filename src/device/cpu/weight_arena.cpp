@@ -8,7 +8,6 @@ namespace dreamlab::cpu {
 namespace {
 
 constexpr size_t kSlab = size_t{128} << 20;
-constexpr size_t kAlignment = 64;
 
 }  // namespace
 
