@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "base/log.h"
+#include "pipeline/upscaler.h"
 #include "server/async.h"
 
 namespace dreamlab {
@@ -144,22 +145,17 @@ boost::asio::awaitable<SuperResolutionResult> run_super_resolution(SuperResoluti
 }
 
 void check_super_resolution(const ServerContext& context, PictureSize size, int magnitude) {
-  const SuperResolutionService& service = super_resolution_of(context);
-  const int64_t most = context.config.integer("SR_MAX_PIXELS").value();
-  const int64_t scale = service.scale();
-  PictureSize result = size;
-  for (int pass = 0; pass < magnitude; ++pass) result = {result.width * scale, result.height * scale};
-  if (result.width * result.height > most)
-    fail(ErrorKind::invalid_argument, "superres_magnitude is {}: {} becomes {} pixels, more than the {} pixels allowed",
-         magnitude, to_string(size), to_string(result), most);
+  try {
+    upscaled_size(size, super_resolution_of(context).scale(), magnitude,
+                  context.config.integer("SR_MAX_PIXELS").value());
+  } catch (const Error& error) {
+    fail(error.kind(), "superres_magnitude is {}: {}", magnitude, error.what());
+  }
 }
 
 std::optional<PictureSize> expected_size(const ServerContext& context, const PipelineService& service,
                                          const JobRequest& request) {
-  if (!request.size.empty()) return parse_size(request.size);
-  if (request.init_image)
-    return PictureSize{request.init_image->width / kSizeStep * kSizeStep,
-                       request.init_image->height / kSizeStep * kSizeStep};
+  if (const auto size = request.own_size()) return size;
   const std::string mode = request.mode.empty() ? service.current_mode() : request.mode;
   if (context.modes && &service == context.sd.get()) {
     const auto found = context.modes->find(mode);

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <linux/filter.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 
@@ -17,6 +18,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <future>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -38,6 +40,9 @@ constexpr size_t kTurnedAwayMax = 64;
 // File descriptors for everything that is not a connection.
 constexpr size_t kOtherFiles = 128;
 constexpr std::chrono::milliseconds kRetryAccept{100};
+// When a crowd has gone, which is as many connections as that, its memory goes back to the system.
+constexpr std::chrono::seconds kLookForMemory{1};
+constexpr size_t kCrowd = 32;
 // For connections that are being made when the server stops accepting.
 constexpr std::chrono::milliseconds kHandshakes{30};
 
@@ -74,6 +79,7 @@ void drop_new_connections(int listening_socket) {
 void ConnectionSet::add(const std::shared_ptr<Connection>& connection) {
   const std::lock_guard<std::mutex> lock(mutex_);
   connections_[connection.get()] = connection;
+  peak_ = std::max(peak_, connections_.size());
 }
 
 void ConnectionSet::remove(const Connection* connection) {
@@ -85,6 +91,11 @@ void ConnectionSet::remove(const Connection* connection) {
 size_t ConnectionSet::size() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return connections_.size();
+}
+
+size_t ConnectionSet::take_peak() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return std::exchange(peak_, connections_.size());
 }
 
 std::vector<std::shared_ptr<Connection>> ConnectionSet::all() const {
@@ -135,6 +146,7 @@ class Server::Impl {
   tcp::endpoint resolve();
   void listen(const tcp::endpoint& endpoint);
   asio::awaitable<void> accept_connections();
+  asio::awaitable<void> return_memory();
   void welcome(tcp::socket socket);
   void close_acceptor();
   void run();
@@ -147,6 +159,7 @@ class Server::Impl {
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
   asio::strand<asio::io_context::executor_type> accept_strand_{io_.get_executor()};
   tcp::acceptor acceptor_{accept_strand_};
+  asio::steady_timer memory_timer_{accept_strand_};
   std::vector<std::thread> threads_;
 };
 
@@ -192,6 +205,8 @@ void Server::Impl::start(Router router) {
   }
   asio::co_spawn(
       accept_strand_, [this] { return accept_connections(); }, asio::detached);
+  asio::co_spawn(
+      accept_strand_, [this] { return return_memory(); }, asio::detached);
   for (int i = 0; i < std::max(1, state_->options.threads); ++i) {
     threads_.emplace_back([this, i] {
       name_this_thread(fmt::format("http-{}", i));
@@ -233,6 +248,21 @@ asio::awaitable<void> Server::Impl::accept_connections() {
   }
 }
 
+// The C library keeps what it once had, in holes between what is still in use.
+asio::awaitable<void> Server::Impl::return_memory() {
+  size_t most = 0;
+  while (!state_->draining) {
+    error_code ignored;
+    memory_timer_.expires_after(kLookForMemory);
+    co_await memory_timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    most = std::max(most, state_->connections.take_peak());
+    const size_t open = state_->connections.size();
+    if (most < kCrowd || open > most / 2) continue;
+    malloc_trim(0);
+    most = open;
+  }
+}
+
 void Server::Impl::welcome(tcp::socket socket) {
   const size_t open = state_->connections.size();
   if (open >= max_connections_ + kTurnedAwayMax) return;  // closes it
@@ -268,6 +298,7 @@ void Server::Impl::stop_accepting() {
     std::this_thread::sleep_for(kHandshakes);
     std::promise<void> closed;
     asio::post(accept_strand_, [&] {
+      memory_timer_.cancel();
       close_acceptor();
       closed.set_value();
     });

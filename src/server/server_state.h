@@ -23,6 +23,8 @@ class ConnectionSet {
   void add(const std::shared_ptr<Connection>& connection);
   void remove(const Connection* connection);
   size_t size() const;
+  // The most at a time since the last call.
+  size_t take_peak();
   std::vector<std::shared_ptr<Connection>> all() const;
   // Whether there is none left by that time.
   bool wait_until_empty(std::chrono::steady_clock::time_point deadline);
@@ -32,6 +34,7 @@ class ConnectionSet {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<const Connection*, std::weak_ptr<Connection>> connections_;
+  size_t peak_ = 0;
 };
 
 struct ServerState {

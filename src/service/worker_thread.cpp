@@ -17,18 +17,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The size of the picture that a request leads to, as JobRequest has it.
-PictureSize size_of(const JobRequest& request, const WorkerInfo& info) {
-  if (!request.size.empty()) return parse_size(request.size);
-  if (!request.init_image) return info.default_size;
-  return {request.init_image->width / kSizeStep * kSizeStep, request.init_image->height / kSizeStep * kSizeStep};
-}
-
-// Images in the network's batch: two under classifier-free guidance.
-int rows_of(const JobRequest& request, const WorkerInfo& info) {
-  return request.guidance_scale.value_or(info.default_guidance) > 1 ? 2 : 1;
-}
-
 // Jobs between two steps where BATCH_MAX does not say. They advance together whether or not they share calls: a job
 // that comes makes its first step soon, and all of them in sum take no longer.
 constexpr size_t kMaxActive = 8;
@@ -150,10 +138,7 @@ void WorkerThread::start(const Assignment& assignment) {
     active->model = load_for_job(assignment.mode);
     if (job->ended()) return;
     job->set_running();
-    PipelineWorker& worker = *active->model->worker;
-    active->size = size_of(job->request(), worker.info());
-    active->rows = rows_of(job->request(), worker.info());
-    active->state = worker.start(job->job());
+    active->state = active->model->worker->start(job->job());
     job->set_steps(active->state->steps());
     active_.push_back(std::move(active));
   } catch (...) {
@@ -189,12 +174,13 @@ void WorkerThread::step() {
 }
 
 bool WorkerThread::may_join(const Active& active, const Group& group) const {
-  if (group[0]->model != active.model || group[0]->size != active.size) return false;
+  const PictureSize size = active.state->size();
+  if (group[0]->model != active.model || group[0]->state->size() != size) return false;
   int rows = 0;
-  for (const Active* member : group) rows += member->rows;
+  for (const Active* member : group) rows += member->state->rows();
   const int jobs = static_cast<int>(group.size());
-  return active.model->tuner.has_room(active.size, jobs, rows, active.rows) &&
-         memory_allows(active.size, active.rows, core_->options().available_bytes());
+  return active.model->tuner.has_room(size, jobs, rows, active.state->rows()) &&
+         memory_allows(size, active.state->rows(), core_->options().available_bytes());
 }
 
 void WorkerThread::advance(const Group& group) {
@@ -206,7 +192,7 @@ void WorkerThread::advance(const Group& group) {
     states.push_back(active->state.get());
     jobs.push_back(active->job.get());
     steps_before.push_back(active->state->step());
-    rows += active->rows;
+    rows += active->state->rows();
   }
   LoadedModel& model = *group[0]->model;
   const auto begin = Clock::now();
@@ -219,12 +205,12 @@ void WorkerThread::advance(const Group& group) {
       group[0]->job->fail(error);
       return;
     }
-    if (error.kind() == ErrorKind::out_of_memory) model.tuner.record_out_of_memory(group[0]->size, rows);
+    if (error.kind() == ErrorKind::out_of_memory) model.tuner.record_out_of_memory(group[0]->state->size(), rows);
     advance_one_by_one(group, steps_before);
     return;
   }
   const double seconds = seconds_since(begin);
-  if (model.tuner.measures()) model.tuner.record(group[0]->size, rows, seconds);
+  if (model.tuner.measures()) model.tuner.record(group[0]->state->size(), rows, seconds);
   core_->count_step(group.size(), seconds);
   for (Active* active : group) announce_step(*active, seconds);
 }

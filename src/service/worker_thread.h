@@ -23,8 +23,6 @@ class WorkerThread {
   struct Active {
     std::shared_ptr<ServiceJob> job;
     std::shared_ptr<LoadedModel> model;
-    PictureSize size;
-    int rows = 1;
     std::unique_ptr<ActiveJob> state;
   };
   // Jobs that share a call: of one model and size, as many as the model's tuner and memory allow.

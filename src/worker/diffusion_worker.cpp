@@ -22,12 +22,14 @@ class DiffusionJob final : public ActiveJob {
   DiffusionJob(const Job& job, GenerationRequest request) : job(job), request(std::move(request)) {}
 
   PictureSize size() const override { return request.size; }
+  int rows() const override { return is_guided ? 2 : 1; }
   int step() const override { return denoising->call(); }
   int steps() const override { return denoising->calls(); }
 
   const Job& job;
   GenerationRequest request;
   std::unique_ptr<DenoisingJob> denoising;
+  bool is_guided = false;
   GenerationTimings timings;
   Clock::time_point started = Clock::now();
 };
@@ -46,11 +48,6 @@ template <typename T>
 void check_range(std::string_view what, T value, T smallest, T largest) {
   if (!(value >= smallest && value <= largest))
     fail(ErrorKind::invalid_argument, "{} {} is out of range; {}..{} is allowed", what, value, smallest, largest);
-}
-
-// Without its word on a size, a picture's own counts.
-PictureSize size_of(const Image& picture) {
-  return {picture.width / kSizeStep * kSizeStep, picture.height / kSizeStep * kSizeStep};
 }
 
 std::shared_ptr<const Image> resized(const std::shared_ptr<const Image>& picture, PictureSize size) {
@@ -97,9 +94,7 @@ GenerationRequest DiffusionWorker::resolve(const JobRequest& job) const {
   GenerationRequest request;
   request.prompt = job.prompt;
   request.negative_prompt = job.negative_prompt;
-  request.size = !job.size.empty() ? parse_size(job.size)
-                 : job.init_image  ? size_of(*job.init_image)
-                                   : info_.default_size;
+  request.size = job.own_size().value_or(info_.default_size);
   request.steps = job.steps.value_or(info_.default_steps);
   request.guidance_scale = job.guidance_scale.value_or(info_.default_guidance);
   request.sampler = job.scheduler.empty() ? info_.default_scheduler : find_sampler(job.scheduler).name;
@@ -132,6 +127,7 @@ std::unique_ptr<ActiveJob> DiffusionWorker::start(const Job& job) {
   request.init_image = resized(job.request().init_image, request.size);
   request.mask = resized(job.request().mask, request.size);
   request.loras = styles_->uses(job.request().style);
+  active->is_guided = pipeline_->uses_guidance(request);
   active->denoising = pipeline_->start(request, &active->timings, &job.cancel_token());
   return active;
 }

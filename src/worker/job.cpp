@@ -4,6 +4,12 @@
 
 namespace dreamlab {
 
+std::optional<PictureSize> JobRequest::own_size() const {
+  if (!size.empty()) return parse_size(size);
+  if (!init_image) return std::nullopt;
+  return PictureSize{init_image->width / kSizeStep * kSizeStep, init_image->height / kSizeStep * kSizeStep};
+}
+
 Job::Job(JobRequest request, Deliver deliver, bool with_latents)
     : request_(std::move(request)), with_latents_(with_latents), deliver_(std::move(deliver)) {}
 

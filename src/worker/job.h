@@ -15,6 +15,7 @@
 #include "base/cancel.h"
 #include "base/error.h"
 #include "base/image.h"
+#include "base/picture_size.h"
 #include "pipeline/latents.h"
 #include "pipeline/request.h"
 
@@ -37,10 +38,13 @@ struct JobRequest {
   std::optional<StyleChoice> style;
   std::string mode;  // "": the current one
   int clip_skip = 1;
-  // Image-to-image and in-painting; brought to `size` by the worker. Without a size the initial picture's own counts,
-  // rounded down to multiples of 8.
+  // Image-to-image and in-painting; brought to `size` by the worker.
   std::shared_ptr<const Image> init_image, mask;
   double strength = 0.75;
+
+  // Of the picture, as far as the request itself decides it: `size`, else the initial picture's, rounded down to
+  // multiples of 8. Throws Error(invalid_argument) for a `size` that is none.
+  std::optional<PictureSize> own_size() const;
 };
 
 struct JobResult {

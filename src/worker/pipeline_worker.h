@@ -36,6 +36,7 @@ class ActiveJob {
  public:
   virtual ~ActiveJob() = default;
   virtual PictureSize size() const = 0;
+  virtual int rows() const = 0;   // images in the batch of a network call: two under classifier-free guidance
   virtual int step() const = 0;   // network calls done
   virtual int steps() const = 0;  // network calls in all
   bool done() const { return step() >= steps(); }

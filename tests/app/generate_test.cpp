@@ -33,7 +33,7 @@ class Generate : public ::testing::Test {
   std::string bytes_of(const std::string& name) const { return read_text(scratch_ / name); }
   DecodedImage picture(const std::string& name) const { return decode_image(read_file(scratch_ / name), name); }
 
-  ScratchDirectory scratch_;
+  TemporaryDirectory scratch_;
 };
 
 TEST_F(Generate, WritesAPictureWithItsParameters) {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "golden_dir.h"
+#include "temporary_directory.h"
 
 namespace dreamlab {
 
@@ -30,34 +31,6 @@ inline std::string model_file(const std::string& name) {
 struct ProcessResult {
   int exit_code = -1;  // 128 + signal for a process that a signal ended
   std::string out, err;
-};
-
-// A scratch directory, gone with the object.
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "dreamlab-app-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no scratch directory");
-    path_ = pattern;
-  }
-  ~ScratchDirectory() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-
-  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
-  const std::filesystem::path& path() const { return path_; }
-  std::vector<std::string> files() const {
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(path_))
-      names.push_back(entry.path().filename().string());
-    return names;
-  }
-
- private:
-  std::filesystem::path path_;
 };
 
 inline std::string read_text(const std::string& path) {
@@ -135,7 +108,7 @@ class Process {
     if (freopen(path.c_str(), "w", descriptor == STDOUT_FILENO ? stdout : stderr) == nullptr) _exit(126);
   }
 
-  ScratchDirectory logs_;
+  TemporaryDirectory logs_;
   pid_t child_ = -1;
 };
 

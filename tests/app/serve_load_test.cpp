@@ -128,7 +128,7 @@ TEST(ServeLoad, EveryOpenRequestIsAnsweredWhenTheServerIsToEnd) {
 }
 
 TEST(ServeLoad, KillingTheServerLeavesWholePicturesOnly) {
-  const ScratchDirectory scratch;
+  const TemporaryDirectory scratch;
   size_t found = 0;
   for (int round = 0; round < 3; ++round) {
     ServeProcess server(DREAMLAB_BINARY, environment({{"STORAGE", "file:" + scratch / "store"}}));

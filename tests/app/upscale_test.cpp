@@ -37,7 +37,7 @@ class UpscaleCommand : public ::testing::Test {
     EXPECT_FALSE(std::filesystem::exists(scratch_ / "out.png")) << "a file was left";
   }
 
-  ScratchDirectory scratch_;
+  TemporaryDirectory scratch_;
 };
 
 TEST_F(UpscaleCommand, DoublesByLanczosWithoutAModel) {

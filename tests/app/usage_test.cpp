@@ -32,7 +32,7 @@ class Usage : public ::testing::Test {
       EXPECT_THAT(file, ::testing::Not(HasSubstr("out"))) << "a file was left";
   }
 
-  ScratchDirectory scratch_;
+  TemporaryDirectory scratch_;
 };
 
 TEST_F(Usage, HelpAndVersionAreNoMistakes) {

@@ -30,6 +30,8 @@ constexpr const char* kLongPicture = R"({"prompt": "a fox", "size": "512x512", "
 
 // An idle server measures, once, how many pictures at a time are best.
 constexpr std::chrono::seconds kTuning{4};
+// After which what a crowd needed at once is no longer held.
+constexpr std::chrono::seconds kGone{3};
 
 double ms_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
@@ -134,10 +136,12 @@ void crowd(const std::string& program, std::map<std::string, std::string> enviro
   HealthWatch health(server.port());
   // As many at a time from the start: what a crowd needs at once is no leak.
   tell("the first 200 requests", ask_for_pictures(server.port(), 200, clients), 200);
+  std::this_thread::sleep_for(kGone);
   const double early = server.resident_mib();
   const auto begin = Clock::now();
   tell("1,800 more", ask_for_pictures(server.port(), 1800, clients), 1800);
   fmt::print("     in {:.1f} s\n", ms_since(begin) / 1000);
+  std::this_thread::sleep_for(kGone);
   const double late = server.resident_mib();
   report(late < 1.02 * early, fmt::format("memory after 200 requests {:.1f} MiB, after 2,000 {:.1f} MiB ({:+.1f} %)",
                                           early, late, 100 * (late / early - 1)));

@@ -109,7 +109,7 @@ TEST(Generate, RefusesAnUpscaledPictureThatIsTooLargeBeforeItIsMade) {
       generation_server().post("/generate", with(small_body(), {{"superres", true}, {"superres_magnitude", 3}}));
   EXPECT_EQ(answer.status, 422);
   EXPECT_THAT(answer.detail(), HasSubstr("superres_magnitude is 3"));
-  EXPECT_THAT(answer.detail(), HasSubstr("60000 pixels allowed"));
+  EXPECT_THAT(answer.detail(), HasSubstr("over 60000 pixels"));
   EXPECT_EQ(generation_server().context().sd->statistics().submitted, before);
 }
 

@@ -1,13 +1,13 @@
 #include "server/storage_routes.h"
 
 #include <gmock/gmock.h>
-#include <stdlib.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "redis_server.h"
 #include "server/route_client.h"
+#include "temporary_directory.h"
 
 namespace dreamlab {
 namespace {
@@ -19,13 +19,10 @@ using ::testing::HasSubstr;
 class StorageRoutes : public ::testing::Test {
  protected:
   StorageRoutes() {
-    std::string pattern = (fs::temp_directory_path() / "dreamlab-routes-XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
     context_->blocking = std::make_shared<boost::asio::thread_pool>(1);
-    open("file:" + (directory_ / "store").string());
+    open("file:" + directory_ / "store");
     register_storage_routes(router_, context_);
   }
-  ~StorageRoutes() override { fs::remove_all(directory_); }
 
   void open(const std::string& where) { context_->storage = open_storage(where, {}); }
   HttpResponse get(const std::string& path) const { return ask(router_, "GET", path); }
@@ -47,7 +44,7 @@ class StorageRoutes : public ::testing::Test {
     EXPECT_EQ(get("/storage/other").status, 404);
   }
 
-  fs::path directory_;
+  TemporaryDirectory directory_;
   std::shared_ptr<ServerContext> context_ = std::make_shared<ServerContext>();
   Router router_;
 };

@@ -46,12 +46,6 @@ http::request<http::string_body> make_request(const std::string& method, const s
   return request;
 }
 
-std::filesystem::path new_folder() {
-  std::string name = (std::filesystem::temp_directory_path() / "dreamlab-server-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  return name;
-}
-
 std::filesystem::path model_file(const std::string& name) {
   return golden_dir() / "models" / (name + ".safetensors");
 }
@@ -160,17 +154,17 @@ class TestServer::Parts {
   Server server_;
 };
 
-TestServer::TestServer(const TestSetup& setup) : folder_(new_folder()) {
+TestServer::TestServer(const TestSetup& setup) {
   log::set_level(log::level::err);
   std::map<std::string, std::string> environment = setup.environment;
   // "file:" alone stands for a folder of this test.
-  if (environment["STORAGE"] == "file:") environment["STORAGE"] = "file:" + (folder_ / "stored").string();
+  if (environment["STORAGE"] == "file:") environment["STORAGE"] = "file:" + folder_ / "stored";
   const Config config([&](std::string_view name) -> std::optional<std::string> {
     const auto entry = environment.find(std::string(name));
     return entry == environment.end() ? std::nullopt : std::optional(entry->second);
   });
   context_ = std::make_shared<ServerContext>(ServerContext{.config = config, .version = "1.2.3"});
-  context_->modes = setup.modes ? write_modes(folder_) : single_mode(setup.model);
+  context_->modes = setup.modes ? write_modes(folder_.path()) : single_mode(setup.model);
   context_->sd = make_service(context_->modes, setup.queue_max);
   if (setup.sdxl) context_->sdxl = make_service(single_mode("tiny-sdxl"), setup.queue_max);
   if (*config.boolean("SR_ENABLED")) {
@@ -194,7 +188,6 @@ TestServer::~TestServer() {
   parts_->server().shut_down(std::chrono::seconds(10));
   parts_.reset();
   context_->blocking->join();
-  std::filesystem::remove_all(folder_);
 }
 
 int TestServer::port() const {

@@ -11,6 +11,7 @@
 
 #include "base/image.h"
 #include "server/server_context.h"
+#include "temporary_directory.h"
 
 namespace dreamlab {
 
@@ -57,7 +58,7 @@ class TestServer {
 
  private:
   class Parts;
-  std::filesystem::path folder_;  // of the modes file and the stored pictures
+  TemporaryDirectory folder_;  // of the modes file and the stored pictures
   std::shared_ptr<ServerContext> context_;
   std::unique_ptr<Parts> parts_;
 };

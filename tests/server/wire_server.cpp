@@ -1,7 +1,6 @@
 #include "server/wire_server.h"
 
 #include <cstdlib>
-#include <filesystem>
 #include <stdexcept>
 #include <thread>
 
@@ -169,19 +168,12 @@ WireServer::WireServer(ServerOptions options)
 }
 
 TestCertificate::TestCertificate() {
-  folder_ = (std::filesystem::temp_directory_path() / "dreamlab-tls-XXXXXX").string();
-  if (mkdtemp(folder_.data()) == nullptr) throw std::runtime_error("no temporary folder");
   const std::string make =
       "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -keyout "
       "'" +
       key() + "' -out '" + certificate() + "' 2>/dev/null && openssl genpkey -algorithm EC -pkeyopt " +
       "ec_paramgen_curve:prime256v1 -out '" + other_key() + "' 2>/dev/null";
   if (std::system(make.c_str()) != 0) throw std::runtime_error("openssl made no certificate");
-}
-
-TestCertificate::~TestCertificate() {
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
 }
 
 }  // namespace dreamlab

@@ -12,6 +12,7 @@
 
 #include "server/http_client.h"
 #include "server/server.h"
+#include "temporary_directory.h"
 
 namespace dreamlab {
 
@@ -70,13 +71,12 @@ class WireServer {
 class TestCertificate {
  public:
   TestCertificate();
-  ~TestCertificate();
-  std::string certificate() const { return folder_ + "/cert.pem"; }
-  std::string key() const { return folder_ + "/key.pem"; }
-  std::string other_key() const { return folder_ + "/other.pem"; }
+  std::string certificate() const { return folder_ / "cert.pem"; }
+  std::string key() const { return folder_ / "key.pem"; }
+  std::string other_key() const { return folder_ / "other.pem"; }
 
  private:
-  std::string folder_;
+  TemporaryDirectory folder_;
 };
 
 }  // namespace dreamlab

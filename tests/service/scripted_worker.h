@@ -119,6 +119,7 @@ class ScriptedJob final : public ActiveJob {
   ScriptedJob(const Job& job, PictureSize size, int steps)
       : job(job), size_(size), steps_(steps), state(job.request().prompt) {}
   PictureSize size() const override { return size_; }
+  int rows() const override { return job.request().guidance_scale.value_or(1) > 1 ? 2 : 1; }
   int step() const override { return step_; }
   int steps() const override { return steps_; }
   void advance() { state += '.' + std::to_string(++step_); }

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "redis_server.h"
 #include "service/redis_storage.h"
+#include "temporary_directory.h"
 
 namespace dreamlab {
 namespace {
@@ -127,24 +128,6 @@ void expect_threads_never_see_a_mixture(Storage& storage) {
   EXPECT_EQ(mixed, 0);
 }
 
-class Directory {
- public:
-  Directory() {
-    std::string pattern = (fs::temp_directory_path() / "dreamlab-storage-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no scratch directory");
-    path_ = pattern;
-  }
-  ~Directory() { fs::remove_all(path_); }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 std::set<std::string> names_in(const fs::path& directory) {
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename().string());
@@ -154,11 +137,11 @@ std::set<std::string> names_in(const fs::path& directory) {
 class FileStorageTest : public ::testing::Test {
  protected:
   std::unique_ptr<Storage> open(const StorageOptions& options = {}) const {
-    return open_storage("file:" + (scratch_ / "store").string(), options);
+    return open_storage("file:" + scratch_ / "store", options);
   }
   std::set<std::string> files() const { return names_in(scratch_ / "store"); }
 
-  Directory scratch_;
+  TemporaryDirectory scratch_;
 };
 
 TEST_F(FileStorageTest, ObjectsComeBackWithTheirContentType) {
@@ -294,7 +277,7 @@ TEST_F(FileStorageTest, AnotherProcessMayStartWhileOneWrites) {
 
 TEST_F(FileStorageTest, ADirectoryThatIsNoneIsRefusedAtTheStart) {
   std::ofstream(scratch_ / "store") << "a file";
-  EXPECT_THAT(message_of([&] { open(); }), HasSubstr((scratch_ / "store").string()));
+  EXPECT_THAT(message_of([&] { open(); }), HasSubstr(scratch_ / "store"));
   EXPECT_EQ(kind_of([&] { open(); }), ErrorKind::unavailable);
 }
 
