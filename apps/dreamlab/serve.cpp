@@ -117,8 +117,10 @@ void shut_down(Server& server, const ServerContext& context) {
 
 void serve(const Config& config) {
   // Of the C library's heap. One for each thread, as it comes, keeps what its thread once needed: with two, memory
-  // stays where it is after the first requests.
+  // stays where it is after the first requests. Large blocks are the system's, and go back to it at once: the threshold
+  // would rise by itself until pictures and activations lay between small blocks.
   ::mallopt(M_ARENA_MAX, 2);
+  ::mallopt(M_MMAP_THRESHOLD, 128 << 10);
   SignalWait signals;
   set_log_level(*config.text("LOG_LEVEL"));
   set_log_format(*config.text("LOG_FORMAT") == "json" ? LogFormat::json : LogFormat::text);
