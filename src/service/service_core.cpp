@@ -12,8 +12,6 @@ namespace dreamlab {
 
 namespace {
 
-// A deadline further off than any machine runs; keeps clocks from overflowing.
-
 ServiceOptions completed(ServiceOptions options) {
   options.workers = std::max(1, options.workers);
   if (!options.available_bytes) options.available_bytes = available_bytes;

@@ -22,14 +22,13 @@ class DiffusionJob final : public ActiveJob {
   DiffusionJob(const Job& job, GenerationRequest request) : job(job), request(std::move(request)) {}
 
   PictureSize size() const override { return request.size; }
-  int rows() const override { return is_guided ? 2 : 1; }
+  int rows() const override { return static_cast<int>(denoising->rows()); }
   int step() const override { return denoising->call(); }
   int steps() const override { return denoising->calls(); }
 
   const Job& job;
   GenerationRequest request;
   std::unique_ptr<DenoisingJob> denoising;
-  bool is_guided = false;
   GenerationTimings timings;
   Clock::time_point started = Clock::now();
 };
@@ -127,7 +126,6 @@ std::unique_ptr<ActiveJob> DiffusionWorker::start(const Job& job) {
   request.init_image = resized(job.request().init_image, request.size);
   request.mask = resized(job.request().mask, request.size);
   request.loras = styles_->uses(job.request().style);
-  active->is_guided = pipeline_->uses_guidance(request);
   active->denoising = pipeline_->start(request, &active->timings, &job.cancel_token());
   return active;
 }
