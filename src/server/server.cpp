@@ -40,9 +40,11 @@ constexpr size_t kTurnedAwayMax = 64;
 // File descriptors for everything that is not a connection.
 constexpr size_t kOtherFiles = 128;
 constexpr std::chrono::milliseconds kRetryAccept{100};
-// When a crowd has gone, which is as many connections as that, its memory goes back to the system.
+// When a crowd has gone, which is as many connections as that, its memory goes back to the system; more than once, since
+// its last requests let go of theirs a little after the connections have closed.
 constexpr std::chrono::seconds kLookForMemory{1};
 constexpr size_t kCrowd = 32;
+constexpr int kReturns = 3;
 // For connections that are being made when the server stops accepting.
 constexpr std::chrono::milliseconds kHandshakes{30};
 
@@ -251,15 +253,20 @@ asio::awaitable<void> Server::Impl::accept_connections() {
 // The C library keeps what it once had, in holes between what is still in use.
 asio::awaitable<void> Server::Impl::return_memory() {
   size_t most = 0;
+  int returns = 0;
   while (!state_->draining) {
     error_code ignored;
     memory_timer_.expires_after(kLookForMemory);
     co_await memory_timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
     most = std::max(most, state_->connections.take_peak());
     const size_t open = state_->connections.size();
-    if (most < kCrowd || open > most / 2) continue;
+    if (most >= kCrowd && open <= most / 2) {
+      returns = kReturns;
+      most = open;
+    }
+    if (returns == 0) continue;
+    --returns;
     malloc_trim(0);
-    most = open;
   }
 }
 

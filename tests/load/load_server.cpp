@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -31,7 +32,7 @@ constexpr const char* kLongPicture = R"({"prompt": "a fox", "size": "512x512", "
 // An idle server measures, once, how many pictures at a time are best.
 constexpr std::chrono::seconds kTuning{4};
 // After which what a crowd needed at once is no longer held.
-constexpr std::chrono::seconds kGone{3};
+constexpr std::chrono::seconds kGone{6};
 
 double ms_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
@@ -90,19 +91,24 @@ class HealthWatch {
 // What became of requests, by status; -1: not whole.
 using Outcomes = std::map<int, int>;
 
-// So many requests by so many clients at a time.
+// So many requests by so many clients at a time. All clients are there from the first request to the last, also where
+// there are more of them than requests: each holds a silent connection besides.
 Outcomes ask_for_pictures(int port, int requests, int clients) {
   std::mutex mutex;
   Outcomes outcomes;
   std::atomic<int> left{requests};
+  std::barrier all_there(clients);
   std::vector<std::thread> threads;
   for (int i = 0; i < clients; ++i) {
     threads.emplace_back([&] {
+      const PlainConnection presence(port);
+      all_there.arrive_and_wait();
       while (left-- > 0) {
         const PlainAnswer answer = ask_server(port, "POST", "/generate", kPicture);
         const std::lock_guard lock(mutex);
         ++outcomes[answer.status != 0 && !answer.whole ? -1 : answer.status];
       }
+      all_there.arrive_and_wait();
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -129,6 +135,13 @@ double picture_ms(int port) {
   return quantile(times, 0.5);
 }
 
+// After one more picture, alone: the work space that a worker keeps is as large as its last batch was.
+double resident_mib_at_rest(const ServeProcess& server) {
+  ask_server(server.port(), "POST", "/generate", kPicture);
+  std::this_thread::sleep_for(kGone);
+  return server.resident_mib();
+}
+
 void crowd(const std::string& program, std::map<std::string, std::string> environment, int clients) {
   ServeProcess server(program, std::move(environment));
   if (!server.wait_until_ready()) throw std::runtime_error("the model does not load");
@@ -136,13 +149,11 @@ void crowd(const std::string& program, std::map<std::string, std::string> enviro
   HealthWatch health(server.port());
   // As many at a time from the start: what a crowd needs at once is no leak.
   tell("the first 200 requests", ask_for_pictures(server.port(), 200, clients), 200);
-  std::this_thread::sleep_for(kGone);
-  const double early = server.resident_mib();
+  const double early = resident_mib_at_rest(server);
   const auto begin = Clock::now();
   tell("1,800 more", ask_for_pictures(server.port(), 1800, clients), 1800);
   fmt::print("     in {:.1f} s\n", ms_since(begin) / 1000);
-  std::this_thread::sleep_for(kGone);
-  const double late = server.resident_mib();
+  const double late = resident_mib_at_rest(server);
   report(late < 1.02 * early, fmt::format("memory after 200 requests {:.1f} MiB, after 2,000 {:.1f} MiB ({:+.1f} %)",
                                           early, late, 100 * (late / early - 1)));
   health.tell(fmt::format("{} clients", clients));
