@@ -40,8 +40,8 @@ constexpr size_t kTurnedAwayMax = 64;
 // File descriptors for everything that is not a connection.
 constexpr size_t kOtherFiles = 128;
 constexpr std::chrono::milliseconds kRetryAccept{100};
-// When a crowd has gone, which is as many connections as that, its memory goes back to the system; more than once, since
-// its last requests let go of theirs a little after the connections have closed.
+// When a crowd has gone, which is as many connections as that, its memory goes back to the system; more than once,
+// since its last requests let go of theirs a little after the connections have closed.
 constexpr std::chrono::seconds kLookForMemory{1};
 constexpr size_t kCrowd = 32;
 constexpr int kReturns = 3;
