@@ -16,6 +16,10 @@ endif()
 
 add_library(dreamlab_options INTERFACE)
 target_compile_options(dreamlab_options INTERFACE -Wall -Wextra -Werror)
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # To g++ a source that is included in another might be a header, whose types must not hold those of anonymous namespaces.
+  target_compile_options(dreamlab_options INTERFACE -Wno-subobject-linkage)
+endif()
 if(DREAMLAB_SANITIZE)
   target_compile_options(dreamlab_options INTERFACE -fsanitize=${DREAMLAB_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(dreamlab_options INTERFACE -fsanitize=${DREAMLAB_SANITIZE})
