@@ -25,6 +25,9 @@ groups=(build test)
 [[ $preset != clang && $preset != asan ]] || groups+=(check)
 "$root/tools/install_packages.sh" "${groups[@]}"
 
+# oneDNN is not built for the thread sanitizer, which would take its locks for none.
+[[ $preset != tsan ]] || export TSAN_OPTIONS="suppressions=$root/tests/thread_sanitizer_suppressions.txt ${TSAN_OPTIONS:-}"
+
 cd "$root"
 started=$SECONDS
 cmake --preset "$preset"

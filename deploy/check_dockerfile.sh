@@ -42,6 +42,7 @@ make_root() {  # DIRECTORY
     debootstrap --variant=minbase bookworm "$work/base" "$mirror" > "$work/debootstrap.log" 2>&1 ||
       fail "debootstrap: $(tail -n 1 "$work/debootstrap.log")"
     cp /etc/resolv.conf /etc/hosts "$work/base/etc/"
+    [[ ! -e $certificates ]] || cp "$certificates" "$work/base/etc/certificates_of_this_machine.crt"
   fi
   cp -a "$work/base" "$1"
   mount -t proc proc "$1/proc"
@@ -56,6 +57,8 @@ copy_context() {  # DIRECTORY
     tar -C "$source" --null -T - -cf - | tar -C "$1" -xf -
 }
 
+# A registry or a proxy of one's own may have a certificate that only this machine trusts.
+certificates=/etc/ssl/certs/ca-certificates.crt
 npm_registry=$(npm config get registry 2> /dev/null || true)
 
 # Sets in_root to what runs a shell command in the root of the current stage.
@@ -63,7 +66,8 @@ enter_root() {  # COMMAND
   in_root=(chroot --userspec="$user" "$root" /usr/bin/env -i HOME=/root
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     ${npm_registry:+npm_config_registry="$npm_registry"} ${http_proxy:+http_proxy="$http_proxy"}
-    ${https_proxy:+https_proxy="$https_proxy"} "${environment[@]}" /bin/sh -c "cd '$directory' && $1")
+    ${https_proxy:+https_proxy="$https_proxy"} NODE_EXTRA_CA_CERTS=/etc/certificates_of_this_machine.crt
+    "${environment[@]}" /bin/sh -c "cd '$directory' && $1")
 }
 run_in_root() {  # COMMAND
   enter_root "$1"
