@@ -104,6 +104,7 @@ obey() {  # INSTRUCTION REST
       if [[ $stage == build && -n $binary ]]; then
         mkdir -p "$root/src"
         cp "$binary" "$root/src/dreamlab"
+        cp -r "$source/assets" "$root/src/"
         "$source/deploy/runtime_packages.sh" "$binary" > "$root/src/runtime_packages"
       else
         make_root "$root"

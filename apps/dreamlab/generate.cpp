@@ -124,6 +124,7 @@ void generate(const GenerateSettings& settings) {
   std::signal(SIGTERM, interrupt);
   log::set_level(settings.verbose ? log::level::debug : log::level::info);
 
+  if (settings.shipped_model && !settings.quiet) fmt::print(stderr, "{}\n", kShippedModelNotice);
   ProgressBar progress(settings.quiet);
   progress.note("loading " + settings.model_path);
   const std::unique_ptr<Device> device = make_device(settings.device, settings.dtype, settings.threads);

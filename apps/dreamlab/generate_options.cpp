@@ -38,26 +38,20 @@ void check_exists(const std::string& path, std::string_view what) {
   if (!fs::exists(path, error)) fail(ErrorKind::unavailable, "{}: no such {}", path, what);
 }
 
-std::string find_model(const GenerateFlags& flags, const Config& config) {
-  if (flags.model) return in_directory(config.text("MODEL_ROOT"), *flags.model).string();
-  if (const auto model = locate_model(config)) return model->string();
+void find_model(const GenerateFlags& flags, const Config& config, GenerateSettings& settings) {
+  if (flags.model) {
+    settings.model_path = in_directory(config.text("MODEL_ROOT"), *flags.model).string();
+    return;
+  }
+  auto model = locate_model(config);
+  settings.shipped_model = !model;
+  if (!model && settings.expect_sdxl.value_or(true)) model = shipped_model();
+  if (model) {
+    settings.model_path = model->string();
+    return;
+  }
   fail(ErrorKind::invalid_argument,
        "no model: name a checkpoint file or a diffusers directory with --model or in MODEL");
-}
-
-LoraChoice parse_lora(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  std::error_code error;
-  if (colon == std::string::npos || fs::exists(text, error)) return {text, 1.0};
-  LoraChoice choice{text.substr(0, colon), 0};
-  const char* begin = text.data() + colon + 1;
-  const char* end = text.data() + text.size();
-  const auto [stop, code] = std::from_chars(begin, end, choice.strength);
-  if (code != std::errc() || stop != end || !(std::abs(choice.strength) <= 100)) {
-    fail(ErrorKind::invalid_argument,
-         "--lora {}: FILE or FILE:STRENGTH is needed, the strength a number from -100 to 100", text);
-  }
-  return choice;
 }
 
 std::shared_ptr<const Image> load_image(const std::optional<std::string>& path) {
@@ -180,6 +174,21 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   command.add_flag("-v,--verbose", flags.verbose, "Say more");
 }
 
+LoraChoice parse_lora(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  std::error_code error;
+  if (colon == std::string::npos || fs::exists(text, error)) return {text, 1.0};
+  LoraChoice choice{text.substr(0, colon), 0};
+  const char* begin = text.data() + colon + 1;
+  const char* end = text.data() + text.size();
+  const auto [stop, code] = std::from_chars(begin, end, choice.strength);
+  if (code != std::errc() || stop != end || !(std::abs(choice.strength) <= 100)) {
+    fail(ErrorKind::invalid_argument,
+         "--lora {}: FILE or FILE:STRENGTH is needed, the strength a number from -100 to 100", text);
+  }
+  return choice;
+}
+
 GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& config) {
   check_flags(flags);
   GenerateSettings settings;
@@ -196,9 +205,9 @@ GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& conf
     for (const std::string& path : *paths) check_writable(path);
   }
 
-  settings.model_path = find_model(flags, config);
-  check_exists(settings.model_path, "model");
   settings.expect_sdxl = config.boolean("USE_SDXL");
+  find_model(flags, config, settings);
+  check_exists(settings.model_path, "model");
   settings.vae_path = flags.vae;
   if (flags.vae) check_exists(*flags.vae, "VAE");
   for (const std::string& lora : flags.loras) {

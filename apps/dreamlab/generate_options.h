@@ -39,9 +39,13 @@ struct LoraChoice {
   double strength = 1.0;
 };
 
+// "FILE" or "FILE:STRENGTH". Throws Error(invalid_argument).
+LoraChoice parse_lora(const std::string& text);
+
 // The flags and the environment together, checked as far as that is possible without the model.
 struct GenerateSettings {
   std::string model_path;
+  bool shipped_model = false;       // since no other was named
   std::optional<bool> expect_sdxl;  // USE_SDXL: what the model must or must not be
   std::optional<std::string> vae_path;
   std::vector<LoraChoice> loras;

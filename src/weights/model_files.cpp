@@ -14,6 +14,7 @@
 #include "weights/file_kind.h"
 #include "weights/model_limits.h"
 #include "weights/printable.h"
+#include "weights/token_table.h"
 
 namespace dreamlab {
 namespace {
@@ -393,6 +394,7 @@ class DirectoryReader {
       return parse_text_encoder_config(object, detect_text_encoder_config(*map, false, map->label()));
     });
     if (!projected) config.projection_dim = 0;
+    expand_token_table(*map, config.vocab_size);
     const std::string tokenizer = name == "text_encoder" ? "tokenizer" : "tokenizer_2";
     if (const auto pad = pad_id_of(root_ / tokenizer)) config.pad_id = *pad;
     model_.config.text_encoders.push_back(config);

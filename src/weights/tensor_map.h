@@ -24,6 +24,9 @@ class TensorMap : public WeightSource {
 
   // Throws Error(invalid_file) when two stored tensors claim one name.
   void add(std::string name, HostTensor tensor, std::string stored_name);
+  // Of a tensor that is there.
+  void replace(std::string_view name, HostTensor tensor) { entries_.find(name)->second.tensor = std::move(tensor); }
+  void remove(std::string_view name) { entries_.erase(entries_.find(name)); }
 
   // The tensor is aligned to its element size; see WeightSource::get for the rest.
   HostTensor get(std::string_view name, const Shape& shape) const override;

@@ -2,6 +2,7 @@
 
 #include <system_error>
 
+#include "base/assets.h"
 #include "base/error.h"
 
 namespace dreamlab {
@@ -17,6 +18,10 @@ std::optional<fs::path> locate_model(const Config& config, ModelSlot slot) {
   const auto model = text("SDXL_MODEL", "MODEL");
   if (!model) return std::nullopt;
   return in_directory(text("SDXL_MODEL_ROOT", "MODEL_ROOT"), *model);
+}
+
+std::optional<fs::path> shipped_model() {
+  return find_asset("models/demo");
 }
 
 fs::path in_directory(const std::optional<std::string>& root, const std::string& name) {

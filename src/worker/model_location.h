@@ -16,6 +16,14 @@ enum class ModelSlot { main, sdxl };
 // SDXL_MODEL in SDXL_MODEL_ROOT, each falling back to the former. nullopt where it names none.
 std::optional<std::filesystem::path> locate_model(const Config& config, ModelSlot slot = ModelSlot::main);
 
+// The model in the box, a small SDXL model of simple scenes. nullopt where it does not lie beside the program.
+std::optional<std::filesystem::path> shipped_model();
+// One line that goes with its use.
+constexpr const char* kShippedModelNotice =
+    "no model is named: the small one in the box draws simple scenes; a Stable Diffusion checkpoint is named by MODEL "
+    "or "
+    "--model FILE";
+
 // `name` in the directory `root`; `name` itself where there is no root, where it is absolute, or where it leads to
 // something from here.
 std::filesystem::path in_directory(const std::optional<std::string>& root, const std::string& name);

@@ -128,6 +128,22 @@ TEST_F(Generate, ASeedThatIsNotGivenIsDrawnAndReported) {
   EXPECT_NE(seeds[0], seeds[1]);
 }
 
+TEST_F(Generate, WithoutANamedModelTheOneInTheBoxDraws) {
+  const ProcessResult result =
+      run_dreamlab({"generate", "a majestic mountain landscape", "--seed", "42", "-o", scratch_ / "m.png"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("m.png  256x256  seed 42"));
+  EXPECT_THAT(result.err, HasSubstr("no model is named: the small one in the box"));
+  EXPECT_THAT(result.err, HasSubstr("--model FILE"));
+}
+
+TEST_F(Generate, WithoutAModelOfTheFamilyAskedForItSaysHowToNameOne) {
+  const ProcessResult result = run_dreamlab({"generate", "x", "-o", scratch_ / "x.png"}, {{"USE_SDXL", "0"}});
+  EXPECT_EQ(result.exit_code, kUsage);
+  EXPECT_THAT(result.err, HasSubstr("no model: name a checkpoint file"));
+  EXPECT_THAT(scratch_.files(), ElementsAre());
+}
+
 TEST_F(Generate, QuietSaysNothing) {
   const ProcessResult result = generate({"-q", "-o", scratch_ / "q.png"});
   EXPECT_EQ(result.out, "");

@@ -105,7 +105,7 @@ TEST(Serve, AnswersRunningAndWaitingRequestsBeforeItEnds) {
 }
 
 TEST(Serve, WithoutAModelItStartsAndSaysHowToNameOne) {
-  ServeProcess server({}, {{"LOG_FORMAT", "json"}});
+  ServeProcess server({}, {{"LOG_FORMAT", "json"}, {"USE_SDXL", "0"}});  // which the one in the box is not
   EXPECT_THAT(server.ask("GET", "/health"), StartsWith("HTTP/1.1 200"));
   EXPECT_THAT(server.ask("GET", "/ready"), StartsWith("HTTP/1.1 503"));
   EXPECT_THAT(server.ask("POST", "/generate", R"({"prompt":"a cat"})"), StartsWith("HTTP/1.1 503"));
@@ -113,6 +113,16 @@ TEST(Serve, WithoutAModelItStartsAndSaysHowToNameOne) {
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.err, HasSubstr("--model"));
   EXPECT_THAT(result.err, HasSubstr("\"path\":\"/health\""));
+}
+
+TEST(Serve, WithoutANamedModelTheOneInTheBoxServes) {
+  ServeProcess server({});
+  ASSERT_TRUE(server.becomes_ready());
+  const std::string answer = server.ask("POST", "/generate", R"({"prompt":"a majestic mountain landscape","seed":42})");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK"));
+  EXPECT_THAT(answer, HasSubstr("\x89PNG"));
+  const ProcessResult result = server.stop(SIGTERM);
+  EXPECT_THAT(result.err, HasSubstr("no model is named: the small one in the box"));
 }
 
 TEST(Serve, SighupDoesNotEndIt) {

@@ -130,7 +130,7 @@ TEST_F(Usage, EnvironmentVariablesAreCheckedAndNamed) {
 
 TEST_F(Usage, AMissingModelIsNamed) {
   expect_refused(generate({}, {}, scratch_ / "none.safetensors"), kFailed, "none.safetensors");
-  expect_refused(generate({}, {{"MODEL", ""}}, ""), kUsage, "--model");
+  expect_refused(generate({}, {{"MODEL", ""}, {"USE_SDXL", "0"}}, ""), kUsage, "--model");
 }
 
 TEST_F(Usage, RubbishInsteadOfAModelIsRefusedInOneLine) {

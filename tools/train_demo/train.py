@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Trains the demo model, its styles, its upscaler and the classifier that judges them.
+
+    train.py STAGE... --words TABLE --work DIRECTORY [--recipe gpu|cpu] [--seconds N] [--seed N]
+
+Stages, each reading what those before it left in the directory: classifier, autoencoder, denoiser, distill, styles,
+upscaler, check, export. `--seconds` ends each stage early at so much time; the learning rate falls accordingly.
+"""
+import argparse
+import time
+
+import torch
+
+import autoencoder
+import check
+import classifier
+import denoiser
+import export
+import styles
+import upscaler
+from run import RECIPES, Run
+
+STAGES = {"classifier": classifier.train, "autoencoder": autoencoder.train, "denoiser": denoiser.train,
+          "distill": denoiser.distill, "styles": styles.train, "upscaler": upscaler.train, "check": check.check,
+          "export": export.export}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stages", nargs="+", choices=list(STAGES))
+    parser.add_argument("--words", required=True, help="table of words that tokens.py made")
+    parser.add_argument("--work", required=True, help="directory for what the stages make")
+    parser.add_argument("--recipe", choices=list(RECIPES), default="gpu" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seconds", default={}, type=lambda text: {k: float(v) for k, v in (p.split("=") for p in text.split(","))},
+                        help="STAGE=N,...: at most so long")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
+    run = Run(parser.parse_args())
+    if run.device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    for stage in run.arguments.stages:
+        begin = time.time()
+        STAGES[stage](run)
+        print(f"{stage}: {time.time() - begin:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
