@@ -36,6 +36,7 @@ int run(int argc, char** argv) {
       "\n"
       "`dreamlab COMMAND --help` lists the flags of a command.");
   add_generate_command(app);
+  add_convert_command(app);
   add_inspect_command(app);
   add_upscale_command(app);
   add_verify_command(app);

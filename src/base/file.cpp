@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <utility>
 
 #include "base/error.h"
 
@@ -21,12 +20,13 @@ namespace fs = std::filesystem;
 class FileDescriptor {
  public:
   explicit FileDescriptor(int value) : value_(value) {}
-  ~FileDescriptor() { close(); }
+  ~FileDescriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
 
   int get() const { return value_; }
-  bool close() { return value_ < 0 || ::close(std::exchange(value_, -1)) == 0; }
 
  private:
   int value_;
@@ -57,45 +57,11 @@ void write_stream(const std::string& path, std::span<const uint8_t> bytes) {
   write_all(file.get(), bytes, path);
 }
 
-// A new file beside the target that goes away unless it is moved to its place.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& target) : target_(target), path_(name_beside(target)), file_(create()) {}
-  ~TemporaryFile() {
-    if (!moved_) ::unlink(path_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  void write(std::span<const uint8_t> bytes) { write_all(file_.get(), bytes, target_); }
-
-  void move_into_place() {
-    if (::fsync(file_.get()) != 0 || !file_.close()) fail_to("written", target_, errno);
-    if (::rename(path_.c_str(), target_.c_str()) != 0) fail_to("written", target_, errno);
-    moved_ = true;
-  }
-
- private:
-  static std::string name_beside(const std::string& target) {
-    static std::atomic<int> counter{0};
-    const fs::path path(target);
-    return (path.parent_path() / fmt::format(".{}.{}-{}.tmp", path.filename().string(), ::getpid(), counter++))
-        .string();
-  }
-
-  int create() const {
-    if (fs::path(target_).filename().empty()) fail_to("written", target_, EISDIR);
-    struct stat status;
-    if (::stat(target_.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) fail_to("written", target_, EISDIR);
-    const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (file < 0) fail_to("written", target_, errno);
-    return file;
-  }
-
-  std::string target_, path_;
-  FileDescriptor file_;
-  bool moved_ = false;
-};
+std::string name_beside(const std::string& target) {
+  static std::atomic<int> counter{0};
+  const fs::path path(target);
+  return (path.parent_path() / fmt::format(".{}.{}-{}.tmp", path.filename().string(), ::getpid(), counter++)).string();
+}
 
 }  // namespace
 
@@ -126,15 +92,43 @@ std::vector<uint8_t> read_file(const std::string& path, int64_t max_bytes) {
   return bytes;
 }
 
+FileReplacement::FileReplacement(const std::string& path) : target_(path), path_(name_beside(path)), file_(create()) {}
+
+FileReplacement::~FileReplacement() {
+  if (moved_) return;
+  ::close(file_);
+  ::unlink(path_.c_str());
+}
+
+void FileReplacement::write(std::span<const uint8_t> bytes) {
+  write_all(file_, bytes, target_);
+}
+
+void FileReplacement::move_into_place() {
+  if (::fsync(file_) != 0) fail_to("written", target_, errno);
+  if (::rename(path_.c_str(), target_.c_str()) != 0) fail_to("written", target_, errno);
+  moved_ = true;
+  if (::close(file_) != 0) fail_to("written", target_, errno);
+}
+
+int FileReplacement::create() const {
+  if (fs::path(target_).filename().empty()) fail_to("written", target_, EISDIR);
+  struct stat status;
+  if (::stat(target_.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) fail_to("written", target_, EISDIR);
+  const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (file < 0) fail_to("written", target_, errno);
+  return file;
+}
+
 void write_file(const std::string& path, std::span<const uint8_t> bytes) {
   if (is_stream(path)) return write_stream(path, bytes);
-  TemporaryFile file(path);
+  FileReplacement file(path);
   file.write(bytes);
   file.move_into_place();
 }
 
 void check_writable(const std::string& path) {
-  TemporaryFile file(path);
+  FileReplacement file(path);
 }
 
 }  // namespace dreamlab

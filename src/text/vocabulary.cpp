@@ -25,7 +25,6 @@ constexpr uint16_t kMergesByPair[] = {
 };
 
 constexpr int32_t kFirstEndOfWord = 256;
-constexpr int32_t kFirstMerge = 512;
 static_assert(std::size(kMerges) == kStartOfText - kFirstMerge);
 static_assert(std::size(kMergesByPair) == std::size(kMerges));
 
@@ -69,6 +68,12 @@ std::optional<int32_t> merged_token(int32_t left, int32_t right) {
   if (rank == std::end(kMergesByPair)) return std::nullopt;
   if (kMerges[*rank].left != left || kMerges[*rank].right != right) return std::nullopt;
   return kFirstMerge + *rank;
+}
+
+std::pair<int32_t, int32_t> merge_parts(int32_t id) {
+  if (id < kFirstMerge || id >= kStartOfText) fail(ErrorKind::invalid_argument, "token id {} is no merge", id);
+  const Merge& merge = kMerges[id - kFirstMerge];
+  return {merge.left, merge.right};
 }
 
 std::string token_text(int32_t id) {
