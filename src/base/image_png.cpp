@@ -201,7 +201,7 @@ std::vector<uint8_t> filter_image(const Image& image) {
   return out;
 }
 
-void put_chunk(std::vector<uint8_t>& out, std::string_view type, std::span<const uint8_t> data) {
+void put_png_chunk(std::vector<uint8_t>& out, std::string_view type, std::span<const uint8_t> data) {
   put_u32(out, static_cast<uint32_t>(data.size()));
   const size_t start = out.size();
   out.insert(out.end(), type.begin(), type.end());
@@ -215,7 +215,7 @@ void put_header(std::vector<uint8_t>& out, const Image& image) {
   put_u32(header, static_cast<uint32_t>(image.height));
   const uint8_t color_type = image.channels == 4 ? SPNG_COLOR_TYPE_TRUECOLOR_ALPHA : SPNG_COLOR_TYPE_TRUECOLOR;
   header.insert(header.end(), {8, color_type, 0, 0, 0});
-  put_chunk(out, "IHDR", header);
+  put_png_chunk(out, "IHDR", header);
 }
 
 // tEXt holds Latin-1; anything else goes into an uncompressed iTXt. A NUL cannot be written and is left out.
@@ -234,7 +234,7 @@ void put_text(std::vector<uint8_t>& out, const ImageText& text) {
     const std::string utf8 = encode_utf8(points);
     data.insert(data.end(), utf8.begin(), utf8.end());
   }
-  put_chunk(out, latin1 ? "tEXt" : "iTXt", data);
+  put_png_chunk(out, latin1 ? "tEXt" : "iTXt", data);
 }
 
 }  // namespace
@@ -249,9 +249,9 @@ std::vector<uint8_t> encode_png(const Image& image, const EncodeOptions& options
   // pictures.
   constexpr size_t kMaxIdat = size_t{1} << 30;
   for (size_t at = 0; at < compressed.size(); at += kMaxIdat) {
-    put_chunk(out, "IDAT", std::span(compressed).subspan(at, std::min(kMaxIdat, compressed.size() - at)));
+    put_png_chunk(out, "IDAT", std::span(compressed).subspan(at, std::min(kMaxIdat, compressed.size() - at)));
   }
-  put_chunk(out, "IEND", {});
+  put_png_chunk(out, "IEND", {});
   return out;
 }
 

@@ -42,7 +42,7 @@ std::span<const uint8_t> find_chunk(std::span<const uint8_t> file, std::string_v
   return {};
 }
 
-void put_chunk(std::vector<uint8_t>& out, std::string_view fourcc, std::span<const uint8_t> data) {
+void put_riff_chunk(std::vector<uint8_t>& out, std::string_view fourcc, std::span<const uint8_t> data) {
   out.insert(out.end(), fourcc.begin(), fourcc.end());
   put_little_endian(out, static_cast<uint32_t>(data.size()), 4);
   out.insert(out.end(), data.begin(), data.end());
@@ -57,14 +57,14 @@ std::vector<uint8_t> add_exif(const Image& image, std::span<const uint8_t> simpl
   put_little_endian(extended, static_cast<uint32_t>(image.height - 1), 3);
 
   std::vector<uint8_t> body = {'W', 'E', 'B', 'P'};
-  put_chunk(body, "VP8X", extended);
+  put_riff_chunk(body, "VP8X", extended);
   for (std::string_view fourcc : {"ALPH", "VP8 ", "VP8L"}) {
-    if (const auto chunk = find_chunk(simple, fourcc); !chunk.empty()) put_chunk(body, fourcc, chunk);
+    if (const auto chunk = find_chunk(simple, fourcc); !chunk.empty()) put_riff_chunk(body, fourcc, chunk);
   }
-  put_chunk(body, "EXIF", exif);
+  put_riff_chunk(body, "EXIF", exif);
 
   std::vector<uint8_t> out;
-  put_chunk(out, "RIFF", body);
+  put_riff_chunk(out, "RIFF", body);
   return out;
 }
 

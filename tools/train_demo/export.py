@@ -2,12 +2,15 @@
 import json
 import math
 import os
+import random
 import shutil
 import struct
 
 import torch
 
 import networks
+import renderer
+import scenes
 from models import TextPair, load_autoencoder, load_classifier, load_denoiser
 from styles import STYLES
 
@@ -67,11 +70,24 @@ def vae_config(scale):
             "up_block_types": ["UpDecoderBlock2D"] * levels, **networks.VAE}
 
 
+def export_judge(run, folder):
+    """The classifier, what its numbers mean, prompts of combinations that the model has not seen, and drawings of some."""
+    rng = random.Random(2026)
+    chosen = [scenes.random_scene(rng, reserved=True) for _ in range(200)]
+    prompts = [{"prompt": scenes.caption(scene, rng, plain_words=True), **scenes.facts(scene)} for scene in chosen]
+    write_safetensors(os.path.join(folder, "judge.safetensors"), load_classifier(run).state_dict())
+    write_json(os.path.join(folder, "labels.json"), {"kinds": scenes.KINDS, "colors": list(scenes.COLORS), "positions": scenes.POSITIONS,
+                                                     "places": scenes.PLACES, "times": scenes.TIMES, "styles": scenes.STYLES})
+    with open(os.path.join(folder, "prompts.json"), "w") as file:
+        file.write("[\n" + ",\n".join(json.dumps(p) for p in prompts) + "\n]\n")
+    renderer.write_png(os.path.join(folder, "drawings.png"), renderer.render(chosen[:16], run.device))
+
+
 def export(run):
-    """Writes `shipped/` in the directory of work: dreamscapes/ (the model), styles/, upscaler and the judge."""
+    """Writes `shipped/` in the directory of work: demo/ (the model), styles/, upscaler and the judge."""
     root = run.path("shipped")
     shutil.rmtree(root, ignore_errors=True)
-    model = os.path.join(root, "dreamscapes")
+    model = os.path.join(root, "demo")
     distilled = os.path.exists(run.path("distilled.pt"))
     unet, text = load_denoiser(run, "distilled" if distilled else "denoiser")
     vae, scale = load_autoencoder(run)
@@ -97,6 +113,6 @@ def export(run):
     if os.path.exists(run.path("upscaler.pt")):
         write_safetensors(os.path.join(root, "upscaler.safetensors"), run.load("upscaler")["weights"])
     if os.path.exists(run.path("classifier.pt")):
-        write_safetensors(os.path.join(root, "classifier.safetensors"), load_classifier(run).state_dict())
+        export_judge(run, os.path.join(root, "judge"))
     size = sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(root) for name in names)
     print(f"{root}: {math.ceil(size / 1e4) / 100} MB")
