@@ -8,6 +8,7 @@ namespace dreamlab {
 void add_generate_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_sheet_command(CLI::App& app);
 void add_upscale_command(CLI::App& app);
 void add_verify_command(CLI::App& app);
 void add_bench_command(CLI::App& app);

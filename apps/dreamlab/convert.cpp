@@ -62,7 +62,10 @@ void add_convert_command(CLI::App& app) {
                    "NAME.safetensors for a single file; another name for a diffusers directory")
       ->required();
   command->add_option("--dtype", flags->dtype, "fp16, bf16 or fp32; as stored unless given");
-  command->add_option("--lora", flags->loras, "LoRA to merge into the weights, FILE or FILE:STRENGTH; may be repeated");
+  command
+      ->add_option("--lora", flags->loras,
+                   "LoRA to merge into the weights, FILE or FILE:STRENGTH; may be given several times")
+      ->allow_extra_args(false);
   command->add_flag("-q,--quiet", flags->quiet, "No report");
   command->callback([flags] { convert(*flags); });
 }

@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
   add_generate_command(app);
   add_convert_command(app);
   add_inspect_command(app);
+  add_sheet_command(app);
   add_upscale_command(app);
   add_verify_command(app);
   add_bench_command(app);

@@ -117,10 +117,13 @@ inline ProcessResult run_dreamlab(const std::vector<std::string>& arguments,
   return Process(arguments, environment).finish();
 }
 
-// One line, for a person.
-inline void expect_one_line(const std::string& text) {
-  EXPECT_FALSE(text.empty());
-  EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+// By the exit code and one line for a person, which contains `message`.
+inline void expect_refused_in_one_line(const ProcessResult& result, int exit_code, const std::string& message) {
+  EXPECT_EQ(result.exit_code, exit_code) << result.err;
+  EXPECT_FALSE(result.err.empty());
+  EXPECT_EQ(result.err.find('\n'), result.err.size() - 1) << result.err;
+  EXPECT_NE(result.err.find(message), std::string::npos) << result.err << "expected: " << message;
+  EXPECT_EQ(result.out, "");
 }
 
 }  // namespace dreamlab

@@ -143,11 +143,7 @@ void expect_refused(const std::vector<std::string>& flags, const std::map<std::s
                     int exit_code, const std::string& message) {
   std::vector<std::string> arguments = {"serve", "--host", "127.0.0.1"};
   arguments.insert(arguments.end(), flags.begin(), flags.end());
-  const ProcessResult result = run_dreamlab(arguments, environment);
-  EXPECT_EQ(result.exit_code, exit_code) << result.err;
-  expect_one_line(result.err);
-  EXPECT_THAT(result.err, HasSubstr(message));
-  EXPECT_EQ(result.out, "");
+  expect_refused_in_one_line(run_dreamlab(arguments, environment), exit_code, message);
 }
 
 TEST(Serve, WhatItCannotStartWithIsOneLine) {

@@ -30,10 +30,7 @@ class UpscaleCommand : public ::testing::Test {
   DecodedImage picture(const std::string& name) const { return decode_image(read_file(scratch_ / name), name); }
 
   void expect_refused(const ProcessResult& result, int exit_code, const std::string& message) const {
-    EXPECT_EQ(result.exit_code, exit_code) << result.err;
-    expect_one_line(result.err);
-    EXPECT_THAT(result.err, HasSubstr(message));
-    EXPECT_EQ(result.out, "");
+    expect_refused_in_one_line(result, exit_code, message);
     EXPECT_FALSE(std::filesystem::exists(scratch_ / "out.png")) << "a file was left";
   }
 

@@ -24,10 +24,7 @@ class Usage : public ::testing::Test {
   }
 
   void expect_refused(const ProcessResult& result, int exit_code, const std::string& message) {
-    EXPECT_EQ(result.exit_code, exit_code) << result.err;
-    expect_one_line(result.err);
-    EXPECT_THAT(result.err, HasSubstr(message));
-    EXPECT_EQ(result.out, "");
+    expect_refused_in_one_line(result, exit_code, message);
     for (const std::string& file : scratch_.files())
       EXPECT_THAT(file, ::testing::Not(HasSubstr("out"))) << "a file was left";
   }
