@@ -7,7 +7,6 @@ from torch.nn import functional as F
 import networks
 import scenes
 from data import picture_pool
-from models import load_classifier
 from run import Average, Progress, optimizer_step
 
 RESERVED = 0.3  # of the pictures

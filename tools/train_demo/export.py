@@ -11,7 +11,7 @@ import torch
 import networks
 import renderer
 import scenes
-from models import TextPair, load_autoencoder, load_classifier, load_denoiser
+from models import load_autoencoder, load_classifier, load_denoiser
 from styles import STYLES
 
 DTYPES = {torch.float16: "F16", torch.float32: "F32", torch.int32: "I32"}
