@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,6 +14,7 @@
 #include "device/make_device.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/generate_options.h"
+#include "dreamlab/interruption.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/parameters_text.h"
 #include "pipeline/pipeline.h"
@@ -26,14 +26,6 @@ namespace dreamlab {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-CancelToken interrupted;
-
-// The first Ctrl-C ends the run after the work at hand; a second one ends the process.
-void interrupt(int signal) {
-  interrupted.cancel();
-  std::signal(signal, SIG_DFL);
-}
 
 // The request of every picture of the batch, pictures brought to its size.
 std::vector<GenerationRequest> make_requests(const GenerateSettings& settings, const Pipeline& pipeline) {
@@ -120,8 +112,7 @@ void print_summary(std::span<const GenerationResult> results, std::span<const Wr
 
 void generate(const GenerateSettings& settings) {
   const auto begin = Clock::now();
-  std::signal(SIGINT, interrupt);
-  std::signal(SIGTERM, interrupt);
+  listen_for_interruption();
   log::set_level(settings.verbose ? log::level::debug : log::level::info);
 
   if (settings.shipped_model && !settings.quiet) fmt::print(stderr, "{}\n", kShippedModelNotice);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -15,6 +14,7 @@
 #include "device/make_device.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/generate_options.h"
+#include "dreamlab/interruption.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/pipeline.h"
 #include "weights/checkpoint.h"
@@ -26,13 +26,6 @@ namespace {
 
 constexpr int64_t kMaxPromptsFileBytes = int64_t{1} << 20;
 constexpr size_t kMostPictures = 1024;
-
-CancelToken interrupted;
-
-void interrupt(int signal) {
-  interrupted.cancel();
-  std::signal(signal, SIG_DFL);
-}
 
 struct SheetFlags {
   std::string prompts;
@@ -68,8 +61,7 @@ void make_sheet(SheetFlags flags) {
   flags.generate.prompt = prompts[0];
   if (!flags.generate.seed) flags.generate.seed = 0;
   const GenerateSettings settings = resolve_settings(flags.generate, Config());
-  std::signal(SIGINT, interrupt);
-  std::signal(SIGTERM, interrupt);
+  listen_for_interruption();
   const auto begin = std::chrono::steady_clock::now();
   if (settings.shipped_model && !settings.quiet) fmt::print(stderr, "{}\n", kShippedModelNotice);
   ProgressBar progress(settings.quiet);

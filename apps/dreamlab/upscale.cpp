@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "dreamlab/commands.h"
+#include "dreamlab/interruption.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/upscaler.h"
 
@@ -22,14 +22,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kMaxImageFileBytes = int64_t{256} << 20;
-
-CancelToken interrupted;
-
-// The first Ctrl-C ends the run after the tile at hand; a second one ends the process.
-void interrupt(int signal) {
-  interrupted.cancel();
-  std::signal(signal, SIG_DFL);
-}
 
 // As typed. Unset: the environment's word.
 struct UpscaleFlags {
@@ -80,8 +72,7 @@ std::vector<ImageText> texts_for(ImageFormat format, std::vector<ImageText> text
 
 void upscale(const UpscaleFlags& flags) {
   UpscaleSettings settings = resolve(flags, Config());
-  std::signal(SIGINT, interrupt);
-  std::signal(SIGTERM, interrupt);
+  listen_for_interruption();
   const auto begin = Clock::now();
   DecodedImage input = decode_image(read_file(flags.input, kMaxImageFileBytes), flags.input);
   check_can_hold(settings.format, input.image);

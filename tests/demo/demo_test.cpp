@@ -22,12 +22,13 @@ Image part_of(const Image& sheet, int64_t x, int64_t y, int64_t side) {
 
 class Demo : public ::testing::Test {
  protected:
-  Image draw(const std::string& prompt, uint64_t seed) const {
+  GenerationRequest request(const std::string& prompt, uint64_t seed) const {
     GenerationRequest request = pipeline_.default_request();
     request.prompt = prompt;
     request.seed = seed;
-    return pipeline_.generate(request).image;
+    return request;
   }
+  Image draw(const std::string& prompt, uint64_t seed) const { return pipeline_.generate(request(prompt, seed)).image; }
 
   const std::unique_ptr<Device> device_ = make_device("cpu", "fp32", 2);
   const Judge judge_{*device_};
@@ -61,15 +62,22 @@ TEST_F(Demo, FollowsPromptsThatItWasNotTrainedOn) {
   const std::vector<Facts> prompts = test_prompts();
   ASSERT_EQ(prompts.size(), 200u);
   int things = 0, scenes = 0;
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    const Judge::Findings found = judge_.look(draw(prompts[i].prompt, i));
-    things += found.shows_things(prompts[i]);
-    scenes += found.shows_scene(prompts[i]);
+  constexpr size_t kBatch = 8;
+  for (size_t at = 0; at < prompts.size(); at += kBatch) {
+    std::vector<GenerationRequest> requests;
+    for (size_t i = at; i < at + kBatch; ++i) requests.push_back(request(prompts[i].prompt, i));
+    const std::vector<GenerationResult> results = pipeline_.generate_batch(requests);
+    for (size_t i = at; i < at + kBatch; ++i) {
+      const Judge::Findings found = judge_.look(results[i - at].image);
+      things += found.shows_things(prompts[i]);
+      scenes += found.shows_scene(prompts[i]);
+    }
   }
   RecordProperty("right_things", things);
   RecordProperty("right_scenes", scenes);
-  EXPECT_GE(things, 180) << "pictures of 200 that show the right things in the right colors";
-  EXPECT_GE(scenes, 160) << "pictures of 200 that show them where they should be";
+  // A little below what the model card says, since rounding differs from processor to processor.
+  EXPECT_GE(things, 170) << "pictures of 200 that show the right things in the right colors";
+  EXPECT_GE(scenes, 170) << "pictures of 200 that show them where they should be";
 }
 
 TEST_F(Demo, AMajesticMountainLandscapeShowsMountains) {
