@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # deploy/check_dockerfile.sh [--binary FILE] [--keep]: does what deploy/Dockerfile says in clean Debian roots made by
-# debootstrap, where no Docker engine runs, and checks the server that comes out: healthy, not root, ends by SIGTERM. As root.
+# debootstrap, where no Docker engine runs, and checks the server that comes out: healthy, with the model in the box
+# ready, not root, ends by SIGTERM. As root.
 #   --binary FILE  leaves the build stage out and takes this program as its result (minutes instead of a long build)
 #   --keep         leaves the roots where they are
 # Packages come from where this machine's apt gets them, npm's from where this machine's npm gets them.
@@ -21,7 +22,9 @@ while [[ $# -gt 0 ]]; do
   esac
 done
 [[ $(id -u) -eq 0 ]] || fail "needs root, for chroot"
-command -v debootstrap > /dev/null || fail "needs debootstrap: apt-get install debootstrap"
+for tool in debootstrap curl; do
+  command -v "$tool" > /dev/null || fail "needs $tool: apt-get install $tool"
+done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/dreamlab-dockerfile-XXXXXX")
 server=''
@@ -147,6 +150,13 @@ for _ in $(seq 100); do
   sleep 0.2
 done
 [[ -n $healthy ]] || { cat "$work/server.log" >&2; fail "the health check never succeeded"; }
+# Nothing names a model: the one in the box must be there.
+ready=''
+for _ in $(seq 100); do
+  if curl -sf -o /dev/null "http://127.0.0.1:$port/ready"; then ready=1; break; fi
+  sleep 0.2
+done
+[[ -n $ready ]] || { cat "$work/server.log" >&2; fail "the model in the box never became ready"; }
 [[ $(run_in_root 'id -u') -ne 0 ]] || fail "the server runs as root"
 run_in_root "touch /usr/local/bin/x" 2> /dev/null && fail "the server may write to its own programs"
 kill -TERM "$server"
