@@ -144,19 +144,18 @@ environment+=("PORT=$port" HOST=127.0.0.1 STORAGE=file:/storage)
 enter_root "exec $(words_of "$entry") $(words_of "$command")"
 "${in_root[@]}" < /dev/null > "$work/server.log" 2>&1 &
 server=$!
-healthy=''
-for _ in $(seq 100); do
-  if run_in_root "$(words_of "$health")" 2> /dev/null; then healthy=1; break; fi
-  sleep 0.2
-done
-[[ -n $healthy ]] || { cat "$work/server.log" >&2; fail "the health check never succeeded"; }
+succeeds_in_time() {  # COMMAND...
+  local try
+  for try in $(seq 100); do
+    if "$@" 2> /dev/null; then return 0; fi
+    sleep 0.2
+  done
+  cat "$work/server.log" >&2
+  return 1
+}
+succeeds_in_time run_in_root "$(words_of "$health")" || fail "the health check never succeeded"
 # Nothing names a model: the one in the box must be there.
-ready=''
-for _ in $(seq 100); do
-  if curl -sf -o /dev/null "http://127.0.0.1:$port/ready"; then ready=1; break; fi
-  sleep 0.2
-done
-[[ -n $ready ]] || { cat "$work/server.log" >&2; fail "the model in the box never became ready"; }
+succeeds_in_time curl -sf -o /dev/null "http://127.0.0.1:$port/ready" || fail "the model in the box never became ready"
 [[ $(run_in_root 'id -u') -ne 0 ]] || fail "the server runs as root"
 run_in_root "touch /usr/local/bin/x" 2> /dev/null && fail "the server may write to its own programs"
 kill -TERM "$server"

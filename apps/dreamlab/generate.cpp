@@ -11,10 +11,10 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "device/make_device.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/generate_options.h"
 #include "dreamlab/interruption.h"
+#include "dreamlab/loaded_model.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/parameters_text.h"
 #include "pipeline/pipeline.h"
@@ -27,18 +27,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// The request of every picture of the batch, pictures brought to its size.
+// The request of every picture of the batch.
 std::vector<GenerationRequest> make_requests(const GenerateSettings& settings, const Pipeline& pipeline) {
-  GenerationRequest request = settings.request;
-  request.size = settings.size.value_or(pipeline.default_request().size);
-  const auto fit = [&](std::shared_ptr<const Image>& image) {
-    if (image) image = std::make_shared<Image>(resize_image(*image, request.size.width, request.size.height));
-  };
-  fit(request.init_image);
-  fit(request.mask);
-  for (const LoraChoice& lora : settings.loras) {
-    request.loras.push_back({pipeline.load_lora(lora.path), static_cast<float>(lora.strength)});
-  }
+  const GenerationRequest request = complete_request(settings, pipeline);
   std::vector<GenerationRequest> requests(static_cast<size_t>(settings.batch), request);
   for (int i = 0; i < settings.batch; ++i) requests[i].seed = request.seed + static_cast<uint64_t>(i);
   return requests;
@@ -115,20 +106,13 @@ void generate(const GenerateSettings& settings) {
   listen_for_interruption();
   log::set_level(settings.verbose ? log::level::debug : log::level::info);
 
-  if (settings.shipped_model && !settings.quiet) fmt::print(stderr, "{}\n", kShippedModelNotice);
   ProgressBar progress(settings.quiet);
-  progress.note("loading " + settings.model_path);
-  const std::unique_ptr<Device> device = make_device(settings.device, settings.dtype, settings.threads);
-  std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(settings.model_path);
-  if (settings.expect_sdxl) check_family(settings.model_path, checkpoint->config(), *settings.expect_sdxl);
-  PipelineOptions options;
-  options.vae = settings.vae_path.value_or("");
-  options.cancel = &interrupted;
-  Pipeline pipeline(*device, std::move(checkpoint), options);
+  const LoadedModel model = load_model(settings, progress);
+  Pipeline& pipeline = *model.pipeline;
   const std::vector<GenerationRequest> requests = make_requests(settings, pipeline);
   const double load_ms = milliseconds_since(begin);
   log::debug("{}: {}, {}; loaded in {:.1f} s", settings.model_path, name_of(pipeline.config().family),
-             device->description(), load_ms / 1000);
+             model.device->description(), load_ms / 1000);
 
   const auto on_step = [&](const StepProgress& step) {
     progress.show(step);

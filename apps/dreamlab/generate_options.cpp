@@ -45,13 +45,11 @@ void find_model(const GenerateFlags& flags, const Config& config, GenerateSettin
   }
   auto model = locate_model(config);
   settings.shipped_model = !model;
-  if (!model && settings.expect_sdxl.value_or(true)) model = shipped_model();
-  if (model) {
-    settings.model_path = model->string();
-    return;
-  }
-  fail(ErrorKind::invalid_argument,
-       "no model: name a checkpoint file or a diffusers directory with --model or in MODEL");
+  if (!model) model = shipped_model(settings.expect_sdxl);
+  if (!model)
+    fail(ErrorKind::invalid_argument,
+         "no model: name a checkpoint file or a diffusers directory with --model or in MODEL");
+  settings.model_path = model->string();
 }
 
 std::shared_ptr<const Image> load_image(const std::optional<std::string>& path) {

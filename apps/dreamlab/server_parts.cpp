@@ -42,7 +42,7 @@ std::shared_ptr<ModeRegistry> find_modes(const Config& config, const WorkerOptio
   }
   Mode mode;
   mode.model = options.model;
-  if (mode.model.empty() && options.sdxl.value_or(true)) mode.model = shipped_model().value_or("");
+  if (mode.model.empty()) mode.model = shipped_model(options.sdxl).value_or("");
   return ModeRegistry::single(std::move(mode));
 }
 
@@ -118,7 +118,7 @@ std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   if (*config.boolean("SR_ENABLED")) context->super_resolution = make_super_resolution(config);
   if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
   context->sd = make_service(config, ModelSlot::main, context->modes, worker);
-  if (!first.model.empty() && first.model == shipped_model()) log::info("{}", kShippedModelNotice);
+  if (!first.model.empty() && first.model == shipped_model(worker.sdxl)) log::info("{}", kShippedModelNotice);
   return context;
 }
 

@@ -11,14 +11,11 @@
 #include "base/elapsed.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "device/make_device.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/generate_options.h"
 #include "dreamlab/interruption.h"
+#include "dreamlab/loaded_model.h"
 #include "dreamlab/progress_bar.h"
-#include "pipeline/pipeline.h"
-#include "weights/checkpoint.h"
-#include "worker/model_location.h"
 
 namespace dreamlab {
 
@@ -63,19 +60,9 @@ void make_sheet(SheetFlags flags) {
   const GenerateSettings settings = resolve_settings(flags.generate, Config());
   listen_for_interruption();
   const auto begin = std::chrono::steady_clock::now();
-  if (settings.shipped_model && !settings.quiet) fmt::print(stderr, "{}\n", kShippedModelNotice);
   ProgressBar progress(settings.quiet);
-  progress.note("loading " + settings.model_path);
-  const std::unique_ptr<Device> device = make_device(settings.device, settings.dtype, settings.threads);
-  std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(settings.model_path);
-  if (settings.expect_sdxl) check_family(settings.model_path, checkpoint->config(), *settings.expect_sdxl);
-  PipelineOptions options;
-  options.cancel = &interrupted;
-  Pipeline pipeline(*device, std::move(checkpoint), options);
-  GenerationRequest request = settings.request;
-  request.size = settings.size.value_or(pipeline.default_request().size);
-  for (const LoraChoice& lora : settings.loras)
-    request.loras.push_back({pipeline.load_lora(lora.path), static_cast<float>(lora.strength)});
+  const LoadedModel model = load_model(settings, progress);
+  GenerationRequest request = complete_request(settings, *model.pipeline);
 
   const auto count = static_cast<int64_t>(prompts.size());
   const int64_t columns = std::min<int64_t>(flags.columns, count), rows = (count + columns - 1) / columns;
@@ -84,7 +71,7 @@ void make_sheet(SheetFlags flags) {
   for (int64_t i = 0; i < count; ++i) {
     const auto started = std::chrono::steady_clock::now();
     request.prompt = prompts[static_cast<size_t>(i)];
-    const GenerationResult result = pipeline.generate(request, {}, &interrupted);
+    const GenerationResult result = model.pipeline->generate(request, {}, &interrupted);
     interrupted.throw_if_cancelled();
     place(sheet, result.image, i % columns * request.size.width, i / columns * request.size.height);
     progress.show({static_cast<int>(i + 1), static_cast<int>(count), milliseconds_since(started)});

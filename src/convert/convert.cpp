@@ -26,10 +26,6 @@ using nlohmann::ordered_json;
 constexpr const char* kSingleFile = ".safetensors";
 constexpr std::string_view kWeight = ".weight";
 
-fs::path sidecar_of(fs::path single_file) {
-  return single_file.replace_extension(".config.json");
-}
-
 // A network of the source whose tensors are written under other names.
 struct Network {
   const TensorMap& weights;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <utility>
 
 #include "base/error.h"
@@ -34,20 +33,6 @@ bool has_window(const HostTensor& down) {
   return down.shape.rank() == 4 && down.shape[2] > 1;
 }
 
-// out [columns] += factor * row [columns]
-void add_row(std::vector<float>& out, size_t at, float factor, const float* row, size_t columns) {
-  for (size_t c = 0; c < columns; ++c) out[at + c] += factor * row[c];
-}
-
-// up [rows, rank] * down [rank, columns]
-std::vector<float> product(const std::vector<float>& up, const std::vector<float>& down, size_t rank) {
-  const size_t rows = up.size() / rank, columns = down.size() / rank;
-  std::vector<float> out(rows * columns);
-  for (size_t o = 0; o < rows; ++o)
-    for (size_t r = 0; r < rank; ++r) add_row(out, o * columns, up[o * rank + r], &down[r * columns], columns);
-  return out;
-}
-
 // a o b row by row: row i * rows(b) + j of the result is row i of a times row j of b, element by element.
 std::vector<float> row_products(const std::vector<float>& a, const std::vector<float>& b, size_t columns) {
   std::vector<float> out;
@@ -74,19 +59,16 @@ std::vector<float> column_products(const std::vector<float>& a, const std::vecto
 Factors hadamard_factors(const LoraLayer& layer) {
   const int64_t out = layer.up.shape[0], rank = layer.rank(), second_rank = layer.second_down.shape[0];
   const int64_t columns = layer.down.shape.elements() / rank, joint = rank * second_rank;
-  const std::vector<float> up = layer.up.to_f32(), second_up = layer.second_up.to_f32();
-  const std::vector<float> down = layer.down.to_f32(), second_down = layer.second_down.to_f32();
   Shape shape = layer.down.shape;
-  if (joint * (columns + out) < out * columns) {
-    shape.set(0, joint);
-    return {HostTensor::from_f32(row_products(down, second_down, static_cast<size_t>(columns)), shape),
-            HostTensor::from_f32(column_products(up, second_up, static_cast<size_t>(out)), {out, joint})};
+  if (joint * (columns + out) >= out * columns) {
+    shape.set(0, out);
+    return {HostTensor::from_f32(layer.dense(), shape), std::nullopt};
   }
-  std::vector<float> dense = product(up, down, static_cast<size_t>(rank));
-  const std::vector<float> second = product(second_up, second_down, static_cast<size_t>(second_rank));
-  std::transform(dense.begin(), dense.end(), second.begin(), dense.begin(), std::multiplies<>());
-  shape.set(0, out);
-  return {HostTensor::from_f32(std::move(dense), shape), std::nullopt};
+  shape.set(0, joint);
+  return {HostTensor::from_f32(
+              row_products(layer.down.to_f32(), layer.second_down.to_f32(), static_cast<size_t>(columns)), shape),
+          HostTensor::from_f32(column_products(layer.up.to_f32(), layer.second_up.to_f32(), static_cast<size_t>(out)),
+                               {out, joint})};
 }
 
 Factors factors_of(const LoraLayer& layer) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <unordered_map>
 
@@ -288,7 +289,27 @@ LoraLayer make_layer(const Stored& stored, const Module& module, const std::stri
   return layer;
 }
 
+// up [rows, rank] * down [rank, columns]
+std::vector<float> product(const HostTensor& up, const HostTensor& down) {
+  const std::vector<float> left = up.to_f32(), right = down.to_f32();
+  const auto rank = static_cast<size_t>(down.shape[0]);
+  const size_t rows = left.size() / rank, columns = right.size() / rank;
+  std::vector<float> out(rows * columns);
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t r = 0; r < rank; ++r)
+      for (size_t c = 0; c < columns; ++c) out[row * columns + c] += left[row * rank + r] * right[r * columns + c];
+  return out;
+}
+
 }  // namespace
+
+std::vector<float> LoraLayer::dense() const {
+  std::vector<float> values = product(up, down);
+  if (!is_hadamard()) return values;
+  const std::vector<float> second = product(second_up, second_down);
+  std::transform(values.begin(), values.end(), second.begin(), values.begin(), std::multiplies<>());
+  return values;
+}
 
 LoraFile LoraFile::open(const std::filesystem::path& path, const ModelConfig* target) {
   const std::shared_ptr<const TensorFile> file = open_tensor_file(path);

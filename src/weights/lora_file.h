@@ -28,6 +28,8 @@ struct LoraLayer {
   bool is_hadamard() const { return second_down.data != nullptr; }
   int64_t rank() const { return down.shape[0]; }
   float scale() const { return alpha / static_cast<float>(rank()); }
+  // The change multiplied out, [out, in * kh * kw], without its scale.
+  std::vector<float> dense() const;
 };
 
 // A LoRA, LoCon or LoHa file: kohya-ss names (lora_unet_..., lora_te_/lora_te1_/lora_te2_..., with diffusers' or sgm's

@@ -219,11 +219,6 @@ ModelConfig detect_config(const Loose& found, const TensorFile& file) {
   return config;
 }
 
-fs::path sidecar_of(const fs::path& path) {
-  fs::path out = path;
-  return out.replace_extension(".config.json");
-}
-
 // What the device relies on and neither shapes nor a sidecar guarantee.
 void check_config(const ModelConfig& config, const fs::path& path) {
   const UNetConfig& unet = config.unet;
@@ -477,6 +472,11 @@ void collect_unexpected(const TensorMap& map, const ExpectedTensors& expected, s
   for (const ExpectedTensor& tensor : expected) names.insert(tensor.name);
   for (const auto& item : map.entries())
     if (!names.contains(item.first) && !is_ignored(item.second.stored_name)) unknown.push_back(item.second.stored_name);
+}
+
+fs::path sidecar_of(const fs::path& single_file) {
+  fs::path out = single_file;
+  return out.replace_extension(".config.json");
 }
 
 fs::path find_weight_file(const fs::path& directory, const std::string& stem) {

@@ -31,6 +31,9 @@ struct ModelFiles {
 // Throws Error as Checkpoint::open does.
 ModelFiles open_model_files(const std::filesystem::path& path);
 
+// "<name>.config.json" beside a single file: what its shapes do not tell.
+std::filesystem::path sidecar_of(const std::filesystem::path& single_file);
+
 // The file of weights in a component's directory, `stem` being diffusers' ("diffusion_pytorch_model") or transformers'
 // ("model") name: fp16 variants first, then full precision, shards, and PyTorch files. Throws Error(unavailable) naming
 // what was looked for.

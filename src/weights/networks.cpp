@@ -38,8 +38,7 @@ Opened open_network(const fs::path& path, FileKind kind) {
   if (found != kind && !(kind == FileKind::vae && found == FileKind::checkpoint))
     fail(ErrorKind::invalid_file, "{}: is {}; {} is expected", opened.file->path().string(), described(found),
          described(kind));
-  fs::path sidecar = path;
-  sidecar.replace_extension(".config.json");
+  const fs::path sidecar = sidecar_of(path);
   const fs::path beside = (directory ? path : path.parent_path()) / "config.json";
   if (!directory && fs::is_regular_file(sidecar))
     opened.config = sidecar;

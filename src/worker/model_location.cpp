@@ -20,8 +20,8 @@ std::optional<fs::path> locate_model(const Config& config, ModelSlot slot) {
   return in_directory(text("SDXL_MODEL_ROOT", "MODEL_ROOT"), *model);
 }
 
-std::optional<fs::path> shipped_model() {
-  return find_asset("models/demo");
+std::optional<fs::path> shipped_model(std::optional<bool> sdxl) {
+  return sdxl.value_or(true) ? find_asset("models/demo") : std::nullopt;
 }
 
 fs::path in_directory(const std::optional<std::string>& root, const std::string& name) {

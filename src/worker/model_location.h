@@ -16,8 +16,9 @@ enum class ModelSlot { main, sdxl };
 // SDXL_MODEL in SDXL_MODEL_ROOT, each falling back to the former. nullopt where it names none.
 std::optional<std::filesystem::path> locate_model(const Config& config, ModelSlot slot = ModelSlot::main);
 
-// The model in the box, a small SDXL model of simple scenes. nullopt where it does not lie beside the program.
-std::optional<std::filesystem::path> shipped_model();
+// The model in the box, a small SDXL model of simple scenes. nullopt where it does not lie beside the program, and
+// where SDXL is not wanted (USE_SDXL=0).
+std::optional<std::filesystem::path> shipped_model(std::optional<bool> sdxl);
 // One line that goes with its use.
 constexpr const char* kShippedModelNotice =
     "no model is named: the small one in the box draws simple scenes; a Stable Diffusion checkpoint is named by MODEL "
