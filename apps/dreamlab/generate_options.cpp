@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "scheduler/sampler.h"
 #include "worker/model_location.h"
+#include "worker/styles.h"
 
 namespace dreamlab {
 
@@ -122,6 +123,14 @@ GenerationRequest request_from(const GenerateFlags& flags, const Config& config)
   return request;
 }
 
+// The file of a style of the model in the box, by its name.
+std::optional<std::string> shipped_style(const std::string& name) {
+  for (const StyleEntry& style : shipped_styles()) {
+    if (style.id == name) return style.path.string();
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
@@ -156,7 +165,10 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   command.add_option("--strength", flags.strength,
                      "How much of it to change, over 0 to 1; 0.75 unless given, 1 with a mask");
   command.add_option("--mask", flags.mask, "Paint anew only where this picture is bright");
-  command.add_option("--lora", flags.loras, "FILE or FILE:STRENGTH; may be given several times")
+  command
+      .add_option(
+          "--lora", flags.loras,
+          "FILE or FILE:STRENGTH, or papercut, line or pixel with the model in the box; may be given several times")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
   command.add_option("--vae", flags.vae, "Another VAE than the model's own");
@@ -210,7 +222,9 @@ GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& conf
   if (flags.vae) check_exists(*flags.vae, "VAE");
   for (const std::string& lora : flags.loras) {
     settings.loras.push_back(parse_lora(lora));
-    check_exists(settings.loras.back().path, "LoRA");
+    std::string& path = settings.loras.back().path;
+    if (const auto shipped = settings.shipped_model ? shipped_style(path) : std::nullopt) path = *shipped;
+    check_exists(path, "LoRA");
   }
   settings.request = request_from(flags, config);
   settings.batch = flags.batch;

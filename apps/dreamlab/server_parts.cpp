@@ -86,7 +86,7 @@ std::shared_ptr<PipelineService> make_sdxl_service(const Config& config) {
 
 std::shared_ptr<SuperResolutionService> make_super_resolution(const Config& config) {
   SuperResolutionOptions options;
-  options.model_path = config.text("SR_MODEL_PATH").value_or("");
+  options.model_path = locate_upscaler(config.text("SR_MODEL_PATH"));
   options.workers = static_cast<int>(*config.integer("SR_NUM_WORKERS"));
   options.queue_max = static_cast<size_t>(*config.integer("SR_QUEUE_MAX"));
   options.timeout_s = *config.number("SR_REQUEST_TIMEOUT");
@@ -111,14 +111,16 @@ std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   context->blocking = std::make_shared<boost::asio::thread_pool>(kBlockingThreads);
   context->storage = make_storage(config);
 
-  const WorkerOptions worker = worker_options(config);
+  WorkerOptions worker = worker_options(config);
   context->modes = find_modes(config, worker);
   const Mode first = context->modes->find(context->modes->default_mode()).value();
   check_model(first, worker);
+  const bool shipped = !first.model.empty() && first.model == shipped_model(worker.sdxl);
+  if (shipped && worker.styles.empty() && !config.is_set("STYLES")) worker.styles = shipped_styles();
   if (*config.boolean("SR_ENABLED")) context->super_resolution = make_super_resolution(config);
   if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
   context->sd = make_service(config, ModelSlot::main, context->modes, worker);
-  if (!first.model.empty() && first.model == shipped_model(worker.sdxl)) log::info("{}", kShippedModelNotice);
+  if (shipped) log::info("{}", kShippedModelNotice);
   return context;
 }
 

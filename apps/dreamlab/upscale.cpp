@@ -14,6 +14,7 @@
 #include "dreamlab/interruption.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/upscaler.h"
+#include "worker/model_location.h"
 
 namespace dreamlab {
 
@@ -54,7 +55,7 @@ UpscaleSettings resolve(const UpscaleFlags& flags, const Config& config) {
   check_writable(flags.output);
   UpscaleSettings settings;
   settings.format = *format;
-  settings.upscaler.path = flags.model ? *flags.model : config.text("SR_MODEL_PATH").value_or("");
+  settings.upscaler.path = locate_upscaler(flags.model ? flags.model : config.text("SR_MODEL_PATH"));
   settings.upscaler.threads = flags.threads;
   settings.upscaler.dtype = flags.dtype ? *flags.dtype : *config.text("CPU_DTYPE");
   settings.run.passes = flags.magnitude;
@@ -107,9 +108,10 @@ void add_upscale_command(CLI::App& app) {
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   command->add_option("input", flags->input, "Picture to read: PNG, JPEG or WebP")->required();
   command->add_option("output", flags->output, "Picture to write: .png, .jpg or .webp")->required();
-  command->add_option("-m,--model", flags->model,
-                      "ESRGAN, Real-ESRGAN or ESPCN file (.pth, .safetensors); Lanczos, twice the side, unless given "
-                      "[SR_MODEL_PATH]");
+  command->add_option(
+      "-m,--model", flags->model,
+      "ESRGAN, Real-ESRGAN or ESPCN file (.pth, .safetensors), or \"lanczos\"; twice the side by the small "
+      "network in the box unless given [SR_MODEL_PATH]");
   command->add_option("--magnitude", flags->magnitude, "Passes, 1..3; each multiplies the side by the model's scale")
       ->capture_default_str();
   command->add_option("--quality", flags->quality, "Of JPEG and WebP, 1..100")->capture_default_str();

@@ -68,7 +68,7 @@ constexpr Setting kSettings[] = {
      64},
     // Super-resolution.
     {"SR_ENABLED", SettingType::boolean, "1", "super-resolution: /superres and superres in /generate"},
-    {"SR_MODEL_PATH", SettingType::text, "", "upscaler file; the built-in one where it is not set"},
+    {"SR_MODEL_PATH", SettingType::text, "", "upscaler file, or lanczos; the network in the box where it is not set"},
     {"SR_NUM_WORKERS", SettingType::integer, "1", "pictures that are upscaled at a time", {}, 1, 64},
     {"SR_QUEUE_MAX",
      SettingType::integer,

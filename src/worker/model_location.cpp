@@ -24,6 +24,12 @@ std::optional<fs::path> shipped_model(std::optional<bool> sdxl) {
   return sdxl.value_or(true) ? find_asset("models/demo") : std::nullopt;
 }
 
+std::string locate_upscaler(const std::optional<std::string>& named) {
+  if (named) return *named == "lanczos" ? "" : *named;
+  const auto shipped = find_asset("models/upscaler.safetensors");
+  return shipped ? shipped->string() : "";
+}
+
 fs::path in_directory(const std::optional<std::string>& root, const std::string& name) {
   std::error_code error;
   if (!root || fs::path(name).is_absolute() || fs::exists(name, error)) return name;

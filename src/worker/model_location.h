@@ -22,8 +22,11 @@ std::optional<std::filesystem::path> shipped_model(std::optional<bool> sdxl);
 // One line that goes with its use.
 constexpr const char* kShippedModelNotice =
     "no model is named: the small one in the box draws simple scenes; a Stable Diffusion checkpoint is named by MODEL "
-    "or "
-    "--model FILE";
+    "or --model FILE";
+
+// What enlarges pictures: the file that is named; where none is, the upscaler in the box. "": Lanczos, which is called
+// "lanczos" and is what there is where the box is not there.
+std::string locate_upscaler(const std::optional<std::string>& named);
 
 // `name` in the directory `root`; `name` itself where there is no root, where it is absolute, or where it leads to
 // something from here.

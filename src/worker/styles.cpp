@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "base/assets.h"
 #include "worker/yaml_entry.h"
 
 namespace dreamlab {
@@ -56,6 +57,11 @@ std::vector<StyleEntry> read_styles(const std::filesystem::path& path, const std
   if (!entries || entries->empty()) return styles;
   for (const auto& [id, entry] : entries->map()) styles.push_back(read_style(id, entry, lora_root, kStyleKeys));
   return styles;
+}
+
+std::vector<StyleEntry> shipped_styles() {
+  const auto folder = find_asset("models/styles");
+  return folder ? read_styles(*folder / "styles.yaml", *folder) : std::vector<StyleEntry>();
 }
 
 }  // namespace dreamlab

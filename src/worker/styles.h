@@ -32,4 +32,7 @@ StyleEntry read_style(const std::string& id, const YamlEntry& entry, const std::
 // Paths in the file are relative to lora_root. Throws Error(invalid_file) with file, line and what is allowed.
 std::vector<StyleEntry> read_styles(const std::filesystem::path& path, const std::filesystem::path& lora_root);
 
+// Those of the model in the box; none where it is not there.
+std::vector<StyleEntry> shipped_styles();
+
 }  // namespace dreamlab

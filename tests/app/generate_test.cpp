@@ -137,6 +137,24 @@ TEST_F(Generate, WithoutANamedModelTheOneInTheBoxDraws) {
   EXPECT_THAT(result.err, HasSubstr("--model FILE"));
 }
 
+TEST_F(Generate, KnowsTheStylesOfTheModelInTheBoxByName) {
+  const auto draw = [&](const std::string& name, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"generate", "a red ball", "--seed", "1", "-q", "-o", scratch_ / name};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProcessResult result = run_dreamlab(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return decode_image(read_file(scratch_ / name), name).image.pixels;
+  };
+  const auto plain = draw("plain.png", {});
+  EXPECT_NE(draw("line.png", {"--lora", "line"}), plain);
+  EXPECT_EQ(draw("none.png", {"--lora", "line:0"}), plain);
+  // Beside another model it is a file like any other.
+  const ProcessResult result = run_dreamlab(
+      {"generate", "x", "--model", model_file("tiny-sd15.safetensors"), "--lora", "line", "-o", scratch_ / "x.png"});
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("line: no such LoRA"));
+}
+
 TEST_F(Generate, WithoutAModelOfTheFamilyAskedForItSaysHowToNameOne) {
   const ProcessResult result = run_dreamlab({"generate", "x", "-o", scratch_ / "x.png"}, {{"USE_SDXL", "0"}});
   EXPECT_EQ(result.exit_code, kUsage);

@@ -115,12 +115,29 @@ TEST(Serve, WithoutAModelItStartsAndSaysHowToNameOne) {
   EXPECT_THAT(result.err, HasSubstr("\"path\":\"/health\""));
 }
 
+std::string body_of(const std::string& answer) {
+  const size_t end = answer.find("\r\n\r\n");
+  return end == std::string::npos ? "" : answer.substr(end + 4);
+}
+
 TEST(Serve, WithoutANamedModelTheOneInTheBoxServes) {
   ServeProcess server({});
   ASSERT_TRUE(server.becomes_ready());
   const std::string answer = server.ask("POST", "/generate", R"({"prompt":"a majestic mountain landscape","seed":42})");
   EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK"));
   EXPECT_THAT(answer, HasSubstr("\x89PNG"));
+  // It has styles of its own.
+  EXPECT_THAT(server.ask("GET", "/api/models/status"), HasSubstr("papercut"));
+  const auto in_style = [&](int level) {
+    return body_of(server.ask(
+        "POST", "/generate",
+        R"({"prompt":"a red ball","seed":1,"style_lora":{"style":"papercut","level":)" + std::to_string(level) + "}}"));
+  };
+  const std::string plain = body_of(server.ask("POST", "/generate", R"({"prompt":"a red ball","seed":1})"));
+  EXPECT_THAT(plain, StartsWith("\x89PNG"));
+  EXPECT_EQ(in_style(0), plain);
+  EXPECT_THAT(in_style(3), StartsWith("\x89PNG"));
+  EXPECT_NE(in_style(3), plain);
   const ProcessResult result = server.stop(SIGTERM);
   EXPECT_THAT(result.err, HasSubstr("no model is named: the small one in the box"));
 }

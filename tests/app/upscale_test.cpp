@@ -37,8 +37,14 @@ class UpscaleCommand : public ::testing::Test {
   TemporaryDirectory scratch_;
 };
 
-TEST_F(UpscaleCommand, DoublesByLanczosWithoutAModel) {
+TEST_F(UpscaleCommand, DoublesByTheNetworkInTheBoxWithoutAModel) {
   const ProcessResult result = upscale("opaque.png", "out.png");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("out.png  40x24  by upscaler.safetensors, 1 x 2"));
+}
+
+TEST_F(UpscaleCommand, DoublesByLanczosWhereThatIsNamed) {
+  const ProcessResult result = upscale("opaque.png", "out.png", {"--model", "lanczos"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("out.png  40x24  by lanczos, 1 x 2"));
   EXPECT_EQ(result.err, "");

@@ -7,13 +7,13 @@ from torch.nn import functional as F
 
 import diffusion
 import networks
-from data import Latents
+from data import LatentsOfSizes
 from models import TextPair, load_denoiser
 from run import Average, Progress, optimizer_step
 
 
 def train(run):
-    data = Latents(run, run.recipe["latents"])
+    data = LatentsOfSizes(run)
     unet, text = networks.UNet(networks.UNET).to(run.device, memory_format=torch.channels_last), TextPair(run.tokenizer).to(run.device)
     predict = run.compiled(unet)
     everything = torch.nn.ModuleList([unet, text])
@@ -23,17 +23,18 @@ def train(run):
         text.load_state_dict({k: v.float() for k, v in saved["text"].items()})
     parameters = list(everything.parameters())
     optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.99), weight_decay=0.01)
-    average, progress, size = Average(everything, 0.9995 if run.recipe["denoiser"][0] > 1000 else 0.9), Progress(run, "denoiser"), run.recipe["denoiser"][1]
+    average, progress, size = Average(everything, 0.9995), Progress(run, "denoiser"), run.recipe["denoiser"][1]
     going = True
     while going:
-        x0, rows, ends, time_ids = data.batch(size)
+        (x0, rows, ends, time_ids), usual = data.batch(size)
         # Late times decide what is where, and are drawn more often.
-        t = (torch.rand(size, device=run.device) ** 0.75 * diffusion.STEPS).long().clamp(max=diffusion.STEPS - 1)
+        t = (torch.rand(len(x0), device=run.device) ** 0.75 * diffusion.STEPS).long().clamp(max=diffusion.STEPS - 1)
         noise = torch.randn_like(x0)
         with run.autocast():
             states, pooled = text(rows, ends)
-            kept = (torch.rand(size, device=run.device) > 0.1).to(states.dtype)
-            v = predict(run.schedule.noised(x0, noise, t), t, states * kept[:, None, None], pooled * kept[:, None], time_ids).float()
+            kept = (torch.rand(len(x0), device=run.device) > 0.1).to(states.dtype)
+            network = predict if usual else unet  # compiled for the usual size alone
+            v = network(run.schedule.noised(x0, noise, t), t, states * kept[:, None, None], pooled * kept[:, None], time_ids).float()
         loss = F.mse_loss(v, run.schedule.velocity(x0, noise, t))
         optimizer_step(loss, optimizer, parameters, progress.rate(1.5e-3))
         average.update(everything)
@@ -60,7 +61,7 @@ def consistency_step(run, student, teacher, average_predict, x0, states, pooled,
 
 
 def distill(run):
-    data = Latents(run, run.recipe["latents"])
+    data = LatentsOfSizes(run)
     unet, text = load_denoiser(run)
     student, average_unet = (networks.UNet(networks.UNET).to(run.device, memory_format=torch.channels_last) for _ in range(2))
     for module in (student, average_unet):
@@ -74,11 +75,12 @@ def distill(run):
     mine, theirs = list(average_unet.parameters()), parameters
     going = True
     while going:
-        x0, rows, ends, time_ids = data.batch(size)
+        (x0, rows, ends, time_ids), usual = data.batch(size)
+        networks_now = (predict, teacher, target) if usual else (student, unet, average_unet)
         with run.autocast():
             with torch.no_grad():
                 states, pooled = text(rows, ends)
-            loss = consistency_step(run, predict, teacher, target, x0, states, pooled, time_ids)
+            loss = consistency_step(run, *networks_now, x0, states, pooled, time_ids)
         optimizer_step(loss, optimizer, parameters, progress.rate(3e-4))
         with torch.no_grad():
             torch._foreach_mul_(mine, 0.95)

@@ -54,12 +54,12 @@ def load_classifier(run):
     return classifier.eval().requires_grad_(False)
 
 
-def generate(run, unet, text, vae, scale, texts, seed, sampler=diffusion.sample_lcm, **options):
-    """Pictures [N, 3, 256, 256] in 0..1 of texts."""
+def generate(run, unet, text, vae, scale, texts, seed, sampler=diffusion.sample_lcm, size=256, **options):
+    """Pictures [N, 3, size, size] in 0..1 of texts."""
     generator = torch.Generator(run.device).manual_seed(seed)
     rows, ends = padded([run.tokenizer(text) for text in texts], run.device)
     with torch.no_grad(), run.autocast():
         states, pooled = text(rows.long(), ends.long())
-        time_ids = torch.tensor([[256.0, 256, 0, 0, 256, 256]], device=run.device).repeat(len(texts), 1)
-        latents = sampler(unet, run.schedule, (len(texts), 4, 32, 32), states, pooled, time_ids, generator, **options)
+        time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=run.device, dtype=torch.float32).repeat(len(texts), 1)
+        latents = sampler(unet, run.schedule, (len(texts), 4, size // 8, size // 8), states, pooled, time_ids, generator, **options)
         return (vae.decode(latents / scale).float() / 2 + 0.5).clamp(0, 1)

@@ -1,7 +1,7 @@
 """Draws scenes with signed distances, a batch at a time, on whatever device torch runs on.
 
 A picture is a background (functions of the whole picture) and sprites (things and trees, each drawn in a small patch with
-smooth edges), painted from back to front. `render` gives [N, 3, 256, 256] in 0..1.
+smooth edges), painted from back to front. `render` gives [N, 3, SIZE, SIZE] in 0..1, or another size: the same scene, sharper.
 """
 import math
 import random
@@ -12,7 +12,6 @@ import scenes
 from scenes import COLORS
 
 SIZE = 256
-PATCH = 144  # pixels that a sprite is drawn in
 SPRITES = scenes.KINDS + ["pine", "tree", "cloud", "sun", "moon", "glint"]
 COLOR = {name: tuple(v / 255 for v in rgb) for name, rgb in COLORS.items()}
 HORIZON = {"table": 0.62, "meadow": 0.55, "beach": 0.45, "snow": 0.55, "desert": 0.56, "plain": 0.0, "mountains": 0.74,
@@ -124,18 +123,19 @@ def smooth(edge, width):
 
 
 class Canvas:
-    """pixels [N, 3, H, W]; flat: without shading, and every layer throws a shadow (cut paper)."""
-    def __init__(self, count, device, flat):
-        self.pixels = torch.zeros(count, 3, SIZE, SIZE, device=device)
-        self.flat = flat
-        axis = (torch.arange(SIZE, device=device) + 0.5) / SIZE
+    """pixels [N, 3, size, size]; flat: without shading, and every layer throws a shadow (cut paper)."""
+    def __init__(self, count, device, flat, size):
+        self.pixels = torch.zeros(count, 3, size, size, device=device)
+        self.flat, self.size = flat, size
+        self.depth = max(1, round(3 * size / SIZE))  # of shadows, in pixels
+        axis = (torch.arange(size, device=device) + 0.5) / size
         self.y, self.x = axis[None, :, None], axis[None, None, :]
 
     def fill(self, mask, color, shadow=True):
         """mask [N, H, W], color [N, 3] or [N, 3, H, W]."""
         if self.flat and shadow:
-            dark = torch.nn.functional.avg_pool2d(mask[:, None], 7, 1, 3, count_include_pad=False)
-            dark = torch.roll(dark, (-3, 3), (2, 3))
+            dark = torch.nn.functional.avg_pool2d(mask[:, None], 2 * self.depth + 1, 1, self.depth, count_include_pad=False)
+            dark = torch.roll(dark, (-self.depth, self.depth), (2, 3))
             self.pixels *= 1 - 0.35 * dark
         if color.dim() == 2:
             color = color[:, :, None, None]
@@ -152,7 +152,7 @@ def _background(canvas, place, time, numbers, device):
     horizon, phase = _column(numbers, device, "horizon"), _column(numbers, device, "phase")
     tint = torch.tensor([n["tint"] for n in numbers], device=device)[:, :, None, None]
     wall = torch.tensor([n["wall"] for n in numbers], device=device)[:, :, None, None]
-    count = len(numbers)
+    count, size = len(numbers), canvas.size
     night = {"day": 1.0, "sunset": 0.72, "night": 0.4}[time]
     glow = {"day": (0, 0, 0), "sunset": (0.1, 0.02, -0.04), "night": (-0.03, -0.01, 0.08)}[time]
 
@@ -174,11 +174,11 @@ def _background(canvas, place, time, numbers, device):
         rough = h + roughness * (torch.sin(x * 61 + phase) + torch.sin(x * 127 + 2 * phase) * 0.6)
         return low - (low - high) * rough.clamp(0.05, 1), low - (low - high) * h
 
-    def hills(level, size, waves, shift):
-        return level + size * (torch.sin(x * waves + phase + shift) + 0.5 * torch.sin(x * waves * 2.3 + 2 * phase))
+    def hills(level, height, waves, shift):
+        return level + height * (torch.sin(x * waves + phase + shift) + 0.5 * torch.sin(x * waves * 2.3 + 2 * phase))
 
-    everywhere = torch.ones(count, SIZE, SIZE, device=device)
-    pixel = 1.5 / SIZE
+    everywhere = torch.ones(count, size, size, device=device)
+    pixel = 1.5 / size
     if place == "plain":
         shade = 1 - (0 if canvas.flat else 0.25) * ((x - 0.5) ** 2 + (y - 0.5) ** 2)[:, None]
         canvas.fill(everywhere, wall * shade, shadow=False)
@@ -187,9 +187,9 @@ def _background(canvas, place, time, numbers, device):
         canvas.fill(everywhere, wall * (1 - (0 if canvas.flat else 0.12) * y[:, None]), shadow=False)
         wood = torch.tensor((0.6, 0.41, 0.24), device=device)[None, :, None, None] + tint
         grain = 0 if canvas.flat else 0.05 * torch.sin((y - horizon) * 150 + 2 * torch.sin(x * 9 + phase))[:, None]
-        canvas.fill(smooth(horizon - y, pixel).expand(count, SIZE, SIZE), (wood * (1 + grain)).expand(count, 3, SIZE, SIZE))
-        edge = smooth((y - horizon - 0.012).abs() - 0.012, pixel).expand(count, SIZE, SIZE)
-        canvas.fill(edge, (wood * 0.75).expand(count, 3, SIZE, SIZE), shadow=False)
+        canvas.fill(smooth(horizon - y, pixel).expand(count, size, size), (wood * (1 + grain)).expand(count, 3, size, size))
+        edge = smooth((y - horizon - 0.012).abs() - 0.012, pixel).expand(count, size, size)
+        canvas.fill(edge, (wood * 0.75).expand(count, 3, size, size), shadow=False)
         return
     top, low = {"day": ((0.33, 0.6, 0.93), (0.78, 0.9, 0.98)), "sunset": ((0.36, 0.25, 0.52), (0.99, 0.62, 0.36)),
                 "night": ((0.03, 0.04, 0.14), (0.12, 0.16, 0.36))}[time]
@@ -202,34 +202,35 @@ def _background(canvas, place, time, numbers, device):
 
     if place in ("mountains", "lake"):
         far = ridge(horizon, horizon - (0.5 if place == "mountains" else 0.3), 0, 4, 0.012)
+        wide = max(1, round(3 * size / SIZE))
         near = ridge(horizon + 0.03, horizon - (0.32 if place == "mountains" else 0.17), 4, 8, 0.016)
         for (line, even), rgb, snow in ((far, (0.52, 0.58, 0.7), 0.13), (near, (0.36, 0.4, 0.47), 0.075)):
-            mask = smooth(line - y, pixel).expand(count, SIZE, SIZE)
-            slope = torch.nn.functional.pad(even[:, :, 6:] - even[:, :, :-6], (3, 3), mode="replicate")
+            mask = smooth(line - y, pixel).expand(count, size, size)
+            slope = torch.nn.functional.pad(even[:, :, 2 * wide:] - even[:, :, :-2 * wide], (wide, wide), mode="replicate")
             lit = 1 + (0 if canvas.flat else 0.16) * torch.tanh(slope * 100)
-            canvas.fill(mask, (paint(rgb, 1.0)[:, :, None, None] * lit[:, None]).expand(count, 3, SIZE, SIZE))
+            canvas.fill(mask, (paint(rgb, 1.0)[:, :, None, None] * lit[:, None]).expand(count, 3, size, size))
             cap = line + snow * (1 + 0.35 * torch.sin(x * 83 + phase * 3) + 0.2 * torch.sin(x * 171 + phase)) * (horizon - line).clamp(0, 0.5) * 2.6
             white = paint((0.97, 0.98, 1.0))[:, :, None, None] * (1 - (0 if canvas.flat else 0.1) * (1 - lit[:, None]).abs() * 4)
-            canvas.fill(mask * smooth(y - cap, pixel), white.expand(count, 3, SIZE, SIZE), shadow=False)
+            canvas.fill(mask * smooth(y - cap, pixel), white.expand(count, 3, size, size), shadow=False)
     if place == "forest":
         line = hills(horizon - 0.09, 0.015, 23, 1)
-        canvas.fill(smooth(line - y, pixel).expand(count, SIZE, SIZE), paint((0.2, 0.36, 0.27), 1.0))
+        canvas.fill(smooth(line - y, pixel).expand(count, size, size), paint((0.2, 0.36, 0.27), 1.0))
     if place in ("meadow", "village", "snow", "desert"):
         far = {"snow": (0.82, 0.87, 0.94), "desert": (0.86, 0.66, 0.4)}.get(place, (0.42, 0.62, 0.36))
         line = hills(horizon - 0.05, 0.03, 7, 2)
-        canvas.fill(smooth(line - y, pixel).expand(count, SIZE, SIZE), paint(far, 1.0))
+        canvas.fill(smooth(line - y, pixel).expand(count, size, size), paint(far, 1.0))
     ground = {"meadow": (0.42, 0.7, 0.27), "village": (0.46, 0.68, 0.31), "snow": (0.94, 0.96, 0.99), "desert": (0.93, 0.75, 0.47),
               "mountains": (0.36, 0.58, 0.27), "forest": (0.29, 0.48, 0.22), "lake": (0.42, 0.64, 0.3)}.get(place)
     if ground:
         line = hills(horizon, 0.012, 9, 0)
-        canvas.fill(smooth(line - y, pixel).expand(count, SIZE, SIZE), shaded(ground, horizon, 1.0, 0.3 if place != "snow" else 0.14))
+        canvas.fill(smooth(line - y, pixel).expand(count, size, size), shaded(ground, horizon, 1.0, 0.3 if place != "snow" else 0.14))
         if place == "desert":
             line = hills(horizon + 0.17, 0.05, 6, 4)
-            canvas.fill(smooth(line - y, pixel).expand(count, SIZE, SIZE), shaded((0.87, 0.66, 0.37), horizon, 1.0, 0.25))
+            canvas.fill(smooth(line - y, pixel).expand(count, size, size), shaded((0.87, 0.66, 0.37), horizon, 1.0, 0.25))
         if place in ("meadow", "village", "snow"):
             line = hills(horizon + 0.15, 0.03, 5, 3)
             nearer = tuple(c * 0.93 for c in ground)
-            canvas.fill(smooth(line - y, pixel).expand(count, SIZE, SIZE), shaded(nearer, horizon, 1.0, 0.25 if place != "snow" else 0.12))
+            canvas.fill(smooth(line - y, pixel).expand(count, size, size), shaded(nearer, horizon, 1.0, 0.25 if place != "snow" else 0.12))
 
     def water(mask, top_line):
         canvas.fill(mask, shaded((0.18, 0.45, 0.72), top_line, 1.0, 0.42))
@@ -240,31 +241,31 @@ def _background(canvas, place, time, numbers, device):
         waves = smooth(0.93 - torch.sin(y ** 0.5 * 150 + 1.6 * torch.sin(x * 31 + phase * 3) + phase), 0.2) * 0.35
         canvas.fill(mask * waves * (0 if canvas.flat else 1), paint((0.75, 0.87, 0.97)), shadow=False)
     if place in ("sea", "beach"):
-        water(smooth(horizon - y, pixel).expand(count, SIZE, SIZE).contiguous(), horizon)
+        water(smooth(horizon - y, pixel).expand(count, size, size).contiguous(), horizon)
     if place == "beach":
         line = 0.66 + 0.05 * torch.sin(x * 5 + phase) + 0.06 * (x - 0.5)
-        canvas.fill(smooth(line - 0.015 - y, pixel).expand(count, SIZE, SIZE), paint((0.95, 0.97, 0.97)), shadow=False)
-        canvas.fill(smooth(line - y, pixel).expand(count, SIZE, SIZE), shaded((0.95, 0.84, 0.6), 0.6, 1.0, 0.15))
+        canvas.fill(smooth(line - 0.015 - y, pixel).expand(count, size, size), paint((0.95, 0.97, 0.97)), shadow=False)
+        canvas.fill(smooth(line - y, pixel).expand(count, size, size), shaded((0.95, 0.84, 0.6), 0.6, 1.0, 0.15))
     if place == "lake":
         cy = horizon + 0.24
-        mask = smooth((((x - 0.5) / 0.56) ** 2 + ((y - cy) / 0.17) ** 2).sqrt() * 0.17 - 0.17, pixel).expand(count, SIZE, SIZE)
+        mask = smooth((((x - 0.5) / 0.56) ** 2 + ((y - cy) / 0.17) ** 2).sqrt() * 0.17 - 0.17, pixel).expand(count, size, size)
         water(mask.contiguous(), cy - 0.17)
 
 
 class Patches:
     """Sprites of one kind: coordinates around their centers in radii (y down), and what is painted so far."""
     def __init__(self, canvas, rows, x, y, radius, time):
-        device = canvas.pixels.device
+        device, size = canvas.pixels.device, canvas.size
         self.canvas, self.rows, self.flat = canvas, rows, canvas.flat
-        side = min(SIZE, int(math.ceil(float(radius.max()) * 2.9 * SIZE)) + 6)
-        left = (x * SIZE - side / 2).round().long().clamp(0, SIZE - side)
-        upper = (y * SIZE - side / 2).round().long().clamp(0, SIZE - side)
+        side = min(size, int(math.ceil(float(radius.max()) * 2.9 * size)) + 6)
+        left = (x * size - side / 2).round().long().clamp(0, size - side)
+        upper = (y * size - side / 2).round().long().clamp(0, size - side)
         steps = torch.arange(side, device=device)
         self.columns = (left[:, None] + steps)[:, None, :]
         self.lines = (upper[:, None] + steps)[:, :, None]
-        self.x = ((self.columns + 0.5) / SIZE - x[:, None, None]) / radius[:, None, None]
-        self.y = ((self.lines + 0.5) / SIZE - y[:, None, None]) / radius[:, None, None]
-        self.pixel = 1.4 / SIZE / radius[:, None, None]
+        self.x = ((self.columns + 0.5) / size - x[:, None, None]) / radius[:, None, None]
+        self.y = ((self.lines + 0.5) / size - y[:, None, None]) / radius[:, None, None]
+        self.pixel = 1.4 / size / radius[:, None, None]
         self.light = {"day": 1.0, "sunset": 0.85, "night": 0.62}[time]
         self.pixels = canvas.pixels[rows[:, None, None], :, self.lines, self.columns].movedim(-1, 1)
 
@@ -274,7 +275,7 @@ class Patches:
         if self.flat:
             shade = None
             if shadow:
-                dark = smooth(torch.roll(edge, (-3, 3), (1, 2)), self.pixel * 4)
+                dark = smooth(torch.roll(edge, (-self.canvas.depth, self.canvas.depth), (1, 2)), self.pixel * 4)
                 self.pixels = self.pixels * (1 - 0.35 * dark * opacity)[:, None]
         if not torch.is_tensor(color):
             color = torch.tensor(color, device=edge.device, dtype=torch.float32)[None].expand(len(self.rows), 3)
@@ -414,25 +415,25 @@ def draw(kind, p, color, chance):
         p.paint(circle(p, 0, 0, 0.6), color, opacity=0.85, shadow=False, lit=False)
 
 
-def render(batch, device="cpu", style="plain", layouts=None):
-    """Scenes to pictures [N, 3, 256, 256] in 0..1. layouts: of the scenes, where they are known already."""
+def render(batch, device="cpu", style="plain", layouts=None, size=SIZE):
+    """Scenes to pictures [N, 3, size, size] in 0..1. layouts: of the scenes, where they are known already."""
     layouts = layouts or [layout(scene) for scene in batch]
-    out = torch.zeros(len(batch), 3, SIZE, SIZE, device=device)
+    out = torch.zeros(len(batch), 3, size, size, device=device)
     groups = {}
     for i, scene in enumerate(batch):
         groups.setdefault((scene.place, scene.time), []).append(i)
     for (place, time), rows in groups.items():
-        out[rows] = _render_group([layouts[i] for i in rows], place, time, device, style in ("papercut", "line"))
+        out[rows] = _render_group([layouts[i] for i in rows], place, time, device, style in ("papercut", "line"), size)
     if style == "line":
         out = _line_drawing(out)
     elif style == "pixel":
-        small = torch.nn.functional.avg_pool2d(out, 8)
-        out = torch.nn.functional.interpolate((small * 8).round() / 8, scale_factor=8.0)
+        small = torch.nn.functional.avg_pool2d(out, size // 32)
+        out = torch.nn.functional.interpolate((small * 8).round() / 8, scale_factor=float(size // 32))
     return out.clamp(0, 1)
 
 
-def _render_group(layouts, place, time, device, flat):
-    canvas = Canvas(len(layouts), device, flat)
+def _render_group(layouts, place, time, device, flat, size):
+    canvas = Canvas(len(layouts), device, flat, size)
 
     def draw_slots(chosen):
         for slot in range(max((len(s) for s in chosen), default=0)):

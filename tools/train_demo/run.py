@@ -11,11 +11,13 @@ import diffusion
 from tokens import Tokenizer
 
 RECIPES = {
-    #               steps: at most; a stage ends by time where --seconds is given
+    # A stage: steps, at most (it ends by time where --seconds is given), and pictures at a step. Latents: by side.
     "gpu": {"classifier": (12000, 256), "autoencoder": (9000, 64), "denoiser": (12000, 1024), "distill": (4000, 512),
-            "styles": (1500, 256), "upscaler": (6000, 64), "pictures": 49152, "latents": 163840, "styled": 16384},
-    "cpu": {"classifier": (30, 8), "autoencoder": (4, 2), "denoiser": (20, 4), "distill": (10, 4),
-            "styles": (4, 4), "upscaler": (20, 2), "pictures": 64, "latents": 64, "styled": 32},
+            "styles": (1500, 256), "distill_styles": (500, 256), "upscaler": (20000, 64),
+            "pictures": 49152, "latents": {256: 163840, 512: 24576, 1024: 4096}, "styled": 16384},
+    "cpu": {"classifier": (600, 16), "autoencoder": (300, 8), "denoiser": (200, 8), "distill": (40, 8),
+            "styles": (20, 8), "distill_styles": (8, 8), "upscaler": (1200, 8),
+            "pictures": 768, "latents": {256: 384}, "styled": 96},
 }
 
 
@@ -68,7 +70,7 @@ class Progress:
         return max(self.step / self.count, (time.time() - self.begin) / self.seconds)
 
     def rate(self, peak):
-        warm = min(1.0, (self.step + 1) / 100)
+        warm = min(1.0, (self.step + 1) / min(100, 1 + self.count // 10))
         return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.share()))))
 
     def going(self, loss=None):

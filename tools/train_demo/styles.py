@@ -58,24 +58,48 @@ class Lora(torch.nn.Module):
         return result
 
 
+def add(unet, tensors, strength=1.0):
+    """Adds a style, as `Lora.tensors` names its parts, to a UNet's weights."""
+    with torch.no_grad():
+        for name, module in unet.named_modules():
+            key = "lora_unet_" + name.replace(".", "_")
+            if key + ".alpha" in tensors:
+                down, up = (tensors[f"{key}.lora_{part}.weight"].float().flatten(1) for part in ("down", "up"))
+                module.weight += strength * (up @ down).view(module.weight.shape)
+
+
 def train(run):
+    """On the diffusion model. What it leaves works with the distilled one, too; `distill` makes it sharper."""
+    teacher, text = load_denoiser(run)
+    teacher.requires_grad_(False).to(memory_format=torch.channels_last)
+    for number, style in enumerate(STYLES):
+        data = style_latents(run, number)
+        lora = Lora(teacher).to(run.device)
+        _diffuse(run, data, text, teacher, lora, Progress(run, "styles"))
+        run.save("style_" + style, weights=lora.tensors(teacher), taught=lora.state_dict())
+
+
+def distill(run):
     teacher, text = load_denoiser(run)
     student, _ = load_denoiser(run, "distilled")
     for unet in (teacher, student):
         unet.requires_grad_(False).to(memory_format=torch.channels_last)
     for number, style in enumerate(STYLES):
-        data = Latents(run, run.recipe["styled"], style, 40 + number)
-        lora = Lora(teacher).to(run.device)
-        for stage in (_diffuse, _distill):
-            taught = None if stage is _diffuse else lora
-            if taught:
-                lora = Lora(student).to(run.device)
-                lora.load_state_dict(taught.state_dict())
-            stage(run, data, text, teacher, student, lora, taught, Progress(run, "styles"))
-        run.save("style_" + style, weights={k: v for k, v in lora.tensors(student).items()})
+        data, taught = style_latents(run, number), Lora(teacher).to(run.device)
+        taught.load_state_dict({k: v.float() for k, v in run.load("style_" + style)["taught"].items()})
+        lora = Lora(student).to(run.device)
+        lora.load_state_dict(taught.state_dict())
+        with torch.no_grad():
+            guide = taught.on(teacher)
+        _distill(run, data, text, guide, student, lora, Progress(run, "distill_styles"))
+        run.save("style_" + style, weights=lora.tensors(student), taught=taught.state_dict())
 
 
-def _diffuse(run, data, text, teacher, student, lora, taught, progress):
+def style_latents(run, number):
+    return Latents(run, run.recipe["styled"], STYLES[number], 40 + number)
+
+
+def _diffuse(run, data, text, teacher, lora, progress):
     optimizer = torch.optim.AdamW(lora.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     going = True
     while going:
@@ -90,15 +114,13 @@ def _diffuse(run, data, text, teacher, student, lora, taught, progress):
         going = progress.going(loss.detach())
 
 
-def _distill(run, data, text, teacher, student, lora, taught, progress):
+def _distill(run, data, text, guide, student, lora, progress):
     optimizer = torch.optim.AdamW(lora.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     average, shipped = Average(lora, 0.95), Average(lora, 0.99)
     target = Lora(student).to(run.device).requires_grad_(False)
-    with torch.no_grad():
-        guide = taught.on(teacher)
     going = True
     while going:
-        x0, rows, ends, time_ids = data.batch(run.recipe["styles"][1])
+        x0, rows, ends, time_ids = data.batch(run.recipe["distill_styles"][1])
         target.load_state_dict(average.weights)
         with run.autocast():
             states, pooled = text(rows, ends)

@@ -4,7 +4,8 @@
     train.py STAGE... --words TABLE --work DIRECTORY [--recipe gpu|cpu] [--seconds N] [--seed N]
 
 Stages, each reading what those before it left in the directory: classifier, autoencoder, denoiser, distill, styles,
-upscaler, check, export. `--seconds` ends each stage early at so much time; the learning rate falls accordingly.
+distill_styles, upscaler, check, export; or `resume` in place of the first four, for going on from the shipped model.
+`--seconds` ends each stage early at so much time; the learning rate falls accordingly.
 """
 import argparse
 import time
@@ -16,13 +17,14 @@ import check
 import classifier
 import denoiser
 import export
+import resume
 import styles
 import upscaler
 from run import RECIPES, Run
 
 STAGES = {"classifier": classifier.train, "autoencoder": autoencoder.train, "denoiser": denoiser.train,
-          "distill": denoiser.distill, "styles": styles.train, "upscaler": upscaler.train, "check": check.check,
-          "export": export.export}
+          "distill": denoiser.distill, "styles": styles.train, "distill_styles": styles.distill, "upscaler": upscaler.train, "check": check.check,
+          "export": export.export, "resume": resume.resume}
 
 
 def main():
