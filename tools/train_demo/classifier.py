@@ -37,7 +37,8 @@ def classifier_loss(logits, wanted):
 def verdicts(classifier, pictures, chosen):
     """Shares of pictures in which the classifier finds what the scenes say."""
     wanted = targets(chosen, pictures.device)
-    logits = classifier(pictures)
+    with torch.no_grad():
+        logits = classifier(pictures)
     found = (logits["pairs"] > 0) & (wanted["pairs"] > 0)
     there = (logits["positions"] > 0) & (wanted["positions"] > 0)
     has_things, has_positions = wanted["pairs"].sum(1) > 0, wanted["positions"].sum(1) > 0
@@ -76,6 +77,5 @@ def train(run):
     classifier.load_state_dict(average.weights)
     run.save("classifier", weights=classifier.state_dict())
     held_out, told = picture_pool(run, min(2048, run.recipe["pictures"]), shares, 99, RESERVED)
-    with torch.no_grad():
-        parts = [verdicts(classifier, held_out[i:i + 256].float() / 255, told[i:i + 256]) for i in range(0, len(told), 256)]
+    parts = [verdicts(classifier, held_out[i:i + 256].float() / 255, told[i:i + 256]) for i in range(0, len(told), 256)]
     print("classifier on new pictures:", {k: round(sum(p[k] for p in parts) / len(parts), 4) for k in parts[0]}, flush=True)

@@ -54,12 +54,22 @@ def load_classifier(run):
     return classifier.eval().requires_grad_(False)
 
 
-def generate(run, unet, text, vae, scale, texts, seed, sampler=diffusion.sample_lcm, size=256, **options):
-    """Pictures [N, 3, size, size] in 0..1 of texts."""
-    generator = torch.Generator(run.device).manual_seed(seed)
-    rows, ends = padded([run.tokenizer(text) for text in texts], run.device)
-    with torch.no_grad(), run.autocast():
-        states, pooled = text(rows.long(), ends.long())
-        time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=run.device, dtype=torch.float32).repeat(len(texts), 1)
-        latents = sampler(unet, run.schedule, (len(texts), 4, size // 8, size // 8), states, pooled, time_ids, generator, **options)
-        return (vae.decode(latents / scale).float() / 2 + 0.5).clamp(0, 1)
+class Painter:
+    """A diffusion model of the run ("denoiser" or "distilled") with its text encoders and autoencoder."""
+    def __init__(self, run, name):
+        self.run, self.sampler = run, diffusion.sample_lcm if name == "distilled" else diffusion.sample_ddim
+        self.unet, self.text = load_denoiser(run, name)
+        self.vae, self.scale = load_autoencoder(run)
+
+    def paint(self, texts, size=256, batch=128):
+        """Pictures [N, 3, size, size] in 0..1 of texts, so many at once."""
+        return torch.cat([self._paint(texts[i:i + batch], size, seed=i) for i in range(0, len(texts), batch)])
+
+    def _paint(self, texts, size, seed):
+        generator = torch.Generator(self.run.device).manual_seed(seed)
+        rows, ends = padded([self.run.tokenizer(text) for text in texts], self.run.device)
+        with torch.no_grad(), self.run.autocast():
+            states, pooled = self.text(rows.long(), ends.long())
+            time_ids = torch.tensor([[size, size, 0, 0, size, size]], device=self.run.device, dtype=torch.float32).repeat(len(texts), 1)
+            latents = self.sampler(self.unet, self.run.schedule, (len(texts), 4, size // 8, size // 8), states, pooled, time_ids, generator)
+            return (self.vae.decode(latents / self.scale).float() / 2 + 0.5).clamp(0, 1)
