@@ -15,9 +15,9 @@ RECIPES = {
     "gpu": {"classifier": (12000, 256), "autoencoder": (9000, 64), "denoiser": (12000, 1024), "distill": (4000, 512),
             "styles": (1500, 256), "distill_styles": (500, 256), "upscaler": (20000, 64),
             "pictures": 49152, "latents": {256: 163840, 512: 24576, 1024: 4096}, "styled": 16384},
-    "cpu": {"classifier": (200, 16), "autoencoder": (150, 2), "denoiser": (100, 8), "distill": (20, 8),
-            "styles": (10, 8), "distill_styles": (4, 8), "upscaler": (600, 8),
-            "pictures": 512, "latents": {256: 256}, "styled": 48},
+    "cpu": {"classifier": (200, 16), "autoencoder": (150, 2), "denoiser": (60, 4), "distill": (10, 4),
+            "styles": (6, 4), "distill_styles": (2, 4), "upscaler": (400, 4),
+            "pictures": 512, "latents": {256: 256}, "styled": 24},
 }
 
 
