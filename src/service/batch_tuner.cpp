@@ -1,35 +1,69 @@
 #include "service/batch_tuner.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace dreamlab {
 
-double BatchTuner::Count::median() const {
-  std::vector<double> sorted = seconds;
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>((sorted.size() - 1) / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
+namespace {
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
 
-int BatchTuner::Size::smallest_worse() const {
-  double least = std::numeric_limits<double>::infinity();
-  for (const auto& [rows, count] : counts) {
-    if (!count.known()) continue;
-    const double cost = count.median() / rows;
-    if (cost > least * (1 + kTolerance)) return rows;
-    least = std::min(least, cost);
-  }
-  return kMaxRows + 1;
+}  // namespace
+
+int BatchTuner::Size::on_trial() const {
+  const int next = std::min({2 * std::max(allowed, alone), most, kMaxRows});
+  return refused || next <= std::max(allowed, alone) ? 0 : next;
 }
 
 int BatchTuner::Size::limit() const {
-  const int worse = smallest_worse();
-  int largest_known = 0;
-  for (const auto& [rows, count] : counts) {
-    if (count.known() && rows < worse) largest_known = std::max(largest_known, rows);
+  const bool turn_of_many = trial.many.rows < trial.few.rows;
+  return std::max(1, std::min(most, std::max(allowed, turn_of_many ? on_trial() : 0)));
+}
+
+void BatchTuner::Size::add(int jobs, int rows, double seconds) {
+  if (jobs == 1) alone = std::max(alone, rows);
+  if (++calls_since_decision >= kForget) step_back();
+  const int enough = on_trial();
+  const bool first = made_ready.insert(rows).second;
+  if (first || enough == 0 || rows < allowed) return;
+  const bool large = jobs > 1 && rows > allowed;
+  Side& mine = large ? trial.many : trial.few;
+  const Side& other = large ? trial.few : trial.many;
+  // Of what waits for the other side, the latest is nearest to it.
+  if (other.rows == 0 && mine.rows >= enough) mine = {};
+  mine.rows += rows;
+  mine.seconds += seconds;
+  if (large) trial.largest = std::max(trial.largest, rows);
+  if (other.rows > 0 && std::min(mine.rows, other.rows) >= enough) compare();
+}
+
+void BatchTuner::Size::compare() {
+  trial.ratios.push_back(trial.many.cost() / trial.few.cost());
+  trial.many = trial.few = {};
+  if (trial.ratios.size() == static_cast<size_t>(kRatios)) decide();
+}
+
+void BatchTuner::Size::decide() {
+  const double cost = surplus * median(trial.ratios);
+  refused = cost > 1 + kTolerance;
+  if (!refused) {
+    allowed = trial.largest;
+    surplus = std::max(1.0, cost);
   }
-  return std::max(1, std::min({2 * largest_known, worse - 1, most, kMaxRows}));
+  trial = {};
+  calls_since_decision = 0;
+}
+
+void BatchTuner::Size::step_back() {
+  allowed = std::max(1, allowed / 2);
+  surplus = 1;
+  refused = false;
+  trial = {};
+  calls_since_decision = 0;
 }
 
 bool BatchTuner::has_room(PictureSize size, int jobs, int rows, int new_rows) const {
@@ -42,23 +76,20 @@ int BatchTuner::limit(PictureSize size) const {
   return found == sizes_.end() ? Size{}.limit() : found->second.limit();
 }
 
-void BatchTuner::record(PictureSize size, int rows, double seconds) {
-  Size& known = size_of(size);
-  Count& count = known.counts[rows];
-  if (count.calls++ > 0) count.seconds.push_back(seconds);
-  if (count.seconds.size() > static_cast<size_t>(kSamples)) count.seconds.erase(count.seconds.begin());
-  const int worse = known.smallest_worse();
-  if (worse > kMaxRows) {
-    known.calls_since_forgotten = 0;
-  } else if (++known.calls_since_forgotten >= kForget) {
-    known.counts.erase(known.counts.lower_bound(worse), known.counts.end());
-    known.calls_since_forgotten = 0;
-  }
+int BatchTuner::on_trial(PictureSize size) const {
+  const auto found = sizes_.find(size);
+  return found == sizes_.end() ? Size{}.on_trial() : found->second.on_trial();
+}
+
+void BatchTuner::record(PictureSize size, int jobs, int rows, double seconds) {
+  size_of(size).add(jobs, rows, seconds);
 }
 
 void BatchTuner::record_out_of_memory(PictureSize size, int rows) {
   Size& known = size_of(size);
   known.most = std::max(1, std::min(known.most, rows - 1));
+  known.allowed = std::min(known.allowed, known.most);
+  known.trial = {};
 }
 
 BatchTuner::Size& BatchTuner::size_of(PictureSize size) {

@@ -3,18 +3,19 @@
 // How many jobs of one size may share a network call, from what calls have taken.
 //
 // The rule, for each picture size. A call carries rows: one for a job, two for a job under classifier-free guidance.
-// - What a row costs at n rows is the median (of two, the lesser) of the last kSamples calls with n rows, divided by n.
-// The first call with
-//   n rows is left out, since it also makes what later ones find ready; from kEnough calls on the cost is known.
-// - n rows are worse where they are known to cost over kTolerance more a row than any fewer rows do. So are all
-//   counts above them.
-// - Up to twice the largest known count that is not worse is allowed: so that more is learned when there is demand.
-//   As long as nothing is known, a job runs alone.
-// - What was worse is forgotten after kForget calls, since something else may have kept the processors busy.
+// - So many rows may share a call, at first one; up to twice as many are on trial.
+// - Processors that others use as well change their speed by a fifth within seconds. So calls of as many rows as they
+//   may have and larger ones take turns, and only neighbors are compared: what a row costs on the one side, over at
+//   least as many rows as are on trial, divided by what it costs on the other. The first call with n rows is left out,
+//   since it also makes what later ones find ready.
+// - The median of kRatios such ratios decides. Equal cost is in favor of the larger call: nothing is lost in all, and
+//   the first step of whoever came late is near. But where a row costs over kTolerance more than at the best of the
+//   smaller ones, no more rows are tried.
+// - After kForget calls the last step is taken anew, from half the rows.
 // - A count that ran out of memory is never tried again.
-// Equal cost is in favor of the larger count: nothing is lost in all, and the first step of whoever came late is near.
 #include <cstdint>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "base/picture_size.h"
@@ -23,7 +24,7 @@ namespace dreamlab {
 
 class BatchTuner {
  public:
-  static constexpr int kMaxRows = 16, kSamples = 7, kEnough = 2, kForget = 100;
+  static constexpr int kMaxRows = 16, kRatios = 5, kForget = 100;
   static constexpr double kTolerance = 0.03;
   static constexpr size_t kMaxSizes = 64;  // that are remembered, those in use
 
@@ -34,8 +35,10 @@ class BatchTuner {
   bool has_room(PictureSize size, int jobs, int rows, int new_rows) const;
   // Rows that a call may carry now, at least 1.
   int limit(PictureSize size) const;
-  // A call of that many rows took so long.
-  void record(PictureSize size, int rows, double seconds);
+  // Rows that together would teach more than is known, or 0.
+  int on_trial(PictureSize size) const;
+  // A call of that many rows, of so many jobs, took so long.
+  void record(PictureSize size, int jobs, int rows, double seconds);
   // A call of that many rows found no memory.
   void record_out_of_memory(PictureSize size, int rows);
 
@@ -43,20 +46,34 @@ class BatchTuner {
   int batch_max() const { return batch_max_; }
 
  private:
-  struct Count {
-    int calls = 0;
-    std::vector<double> seconds;  // of the last calls but the first, oldest first
-    bool known() const { return seconds.size() >= static_cast<size_t>(kEnough); }
-    double median() const;
+  // Calls of one kind, added up.
+  struct Side {
+    int rows = 0;
+    double seconds = 0;
+    double cost() const { return seconds / rows; }
+  };
+  struct Trial {
+    Side few, many;
+    int largest = 0;  // rows of a call
+    std::vector<double> ratios;
   };
   struct Size {
-    std::map<int, Count> counts;  // by rows
-    int most = kMaxRows;          // that memory allows
-    int calls_since_forgotten = 0;
+    int allowed = 1;       // rows in a call
+    double surplus = 1;    // what a row costs with so many, over the best of fewer
+    bool refused = false;  // more than that
+    int most = kMaxRows;   // that memory allows
+    int alone = 1;         // rows of a single job, at most
+    Trial trial;
+    std::set<int> made_ready;  // counts of rows that have been called with
+    int calls_since_decision = 0;
     uint64_t used = 0;
-    // The smallest count that is worse than fewer, or kMaxRows + 1.
-    int smallest_worse() const;
+
+    int on_trial() const;
     int limit() const;
+    void add(int jobs, int rows, double seconds);
+    void compare();
+    void decide();
+    void step_back();
   };
   struct Less {
     bool operator()(PictureSize a, PictureSize b) const {

@@ -6,10 +6,10 @@
 
 namespace dreamlab {
 
-// Whether a further count of rows is worth measuring and will be done within the time that is left for it.
+// Whether there is more to learn about calls at the model's default size, and time left for it.
 bool can_measure_more(const LoadedModel& model);
-// Measures the next count of rows, at the model's default size, and hands it to the tuner. Ends early when the token is
-// raised; does not throw.
+// Makes calls as jobs of that size would, until the tuner has learned what it can from so many jobs or the time is used
+// up. Ends early when the token is raised; does not throw.
 void measure_batch(LoadedModel& model, const CancelToken& cancel) noexcept;
 
 }  // namespace dreamlab

@@ -17,9 +17,7 @@ struct LoadedModel {
   const Mode mode;
   const std::shared_ptr<PipelineWorker> worker;
   BatchTuner tuner;
-  // Of the measurements in idle time: what they may still take, and rows of the next one.
-  double tuning_left_s;
-  int tuning_rows = 1;
+  double tuning_left_s;  // for measuring in idle time
 };
 
 // A model is loaded beside those that are there, which are given up afterwards, so that a failure costs nothing. Where

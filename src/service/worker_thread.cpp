@@ -210,7 +210,8 @@ void WorkerThread::advance(const Group& group) {
     return;
   }
   const double seconds = seconds_since(begin);
-  if (model.tuner.measures()) model.tuner.record(group[0]->state->size(), rows, seconds);
+  if (model.tuner.measures())
+    model.tuner.record(group[0]->state->size(), static_cast<int>(group.size()), rows, seconds);
   core_->count_step(group.size(), seconds);
   for (Active* active : group) announce_step(*active, seconds);
 }

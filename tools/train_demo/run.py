@@ -14,7 +14,7 @@ RECIPES = {
     # A stage: steps, at most (it ends by time where --seconds is given), and pictures at a step. Latents: by side.
     "gpu": {"classifier": (12000, 256), "autoencoder": (9000, 64), "denoiser": (12000, 1024), "distill": (4000, 512),
             "styles": (1500, 256), "distill_styles": (500, 256), "upscaler": (20000, 64),
-            "pictures": 49152, "latents": {256: 163840, 512: 24576, 1024: 4096}, "styled": 16384},
+            "pictures": 49152, "latents": {256: 131072, 512: 16384, 1024: 3072}, "styled": 16384},
     "cpu": {"classifier": (200, 16), "autoencoder": (150, 2), "denoiser": (60, 4), "distill": (10, 4),
             "styles": (6, 4), "distill_styles": (2, 4), "upscaler": (400, 4),
             "pictures": 512, "latents": {256: 256}, "styled": 24},
