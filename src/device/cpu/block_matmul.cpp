@@ -51,7 +51,7 @@ PackedMatrix::PackedMatrix(int64_t columns, int64_t k, int64_t k_unit, DType dty
     const dnnl::memory::desc& layout = layouts_.at(n);
     for (int64_t part = 0; part < parts(); ++part) {
       std::shared_ptr<void>& packed = packed_[static_cast<size_t>(chunk * parts() + part)];
-      packed = arena.allocate(layout.get_size());
+      packed = arena.allocate(packed_size(layout, dtype_));
       pack_for_library(rows.data() + part * part_ * element, dtype_, part_, n, 1, k_, layout, packed.get());
     }
   });

@@ -56,15 +56,6 @@ constexpr int64_t kPiece = 1 << 15;
 // these layers run at (measured: docs/PERFORMANCE.md).
 constexpr int64_t kWinogradOutputs = 640;
 
-// Whether oneDNN has bf16 kernels here; where the processor has no native products (cpu_has_bf16) they are emulated.
-bool cpu_computes_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw");
-#else
-  return true;
-#endif
-}
-
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
@@ -73,8 +64,6 @@ class CpuDevice final : public Device {
         workers_(static_cast<size_t>(threads_.size())) {
     if (dtype_ != DType::f32 && dtype_ != DType::bf16)
       fail(ErrorKind::unsupported, "the CPU computes in f32 or bf16, not in {}", name_of(dtype_));
-    if (dtype_ == DType::bf16 && !cpu_computes_bf16())
-      fail(ErrorKind::unsupported, "bf16 needs a processor with AVX-512; this one computes in fp32");
   }
 
   std::string description() const override {
@@ -251,7 +240,7 @@ class CpuDevice final : public Device {
                              .result = mutable_elements(out),
                              .causal = causal};
     const bool all_bf16 = dtype_ == DType::bf16 && q.dtype() == dtype_ && k.dtype() == dtype_ && v.dtype() == dtype_;
-    if (all_bf16 && !causal)
+    if (all_bf16 && !causal && library_has_bf16())
       library_attention_.run(args, threads_, pool_);
     else
       cpu::attention(args, threads_, pool_);

@@ -1,6 +1,6 @@
 #pragma once
 
-// Attention in bf16 through oneDNN's block products, for processors that multiply bf16 natively: the same tiles and
+// Attention in bf16 through oneDNN's block products, where it has them (library_has_bf16()): the same tiles and
 // running softmax as attention.h, with scores and sums in f32.
 #include <memory>
 

@@ -1,6 +1,7 @@
 #include "device/cpu/library_matmul.h"
 
 #include "base/error.h"
+#include "device/cpu/pointwise.h"
 
 // Of GNU's OpenMP runtime, which oneDNN is built on. Declared here because omp.h belongs to the compiler, and clang's
 // to another runtime.
@@ -22,8 +23,32 @@ const dnnl::engine& engine() {
   return instance;
 }
 
+bool widens(DType dtype) {
+  return dtype == DType::bf16 && !library_has_bf16();
+}
+
 memory::data_type data_type(DType dtype) {
-  return dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+  return dtype == DType::bf16 && !widens(dtype) ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+void widen(const void* from, float* to, size_t count) {
+  convert({from, DType::bf16}, {to, DType::f32}, static_cast<int64_t>(count));
+}
+
+size_t element_count(const memory::desc& dense_or_packed_f32) {
+  return dense_or_packed_f32.get_size() / sizeof(float);
+}
+
+// b[k][columns] as dense f32.
+std::vector<float> gathered(const void* b, int64_t k, int64_t columns, int64_t k_stride, int64_t column_stride) {
+  const auto* const elements = static_cast<const uint16_t*>(b);
+  std::vector<uint16_t> dense;
+  dense.reserve(static_cast<size_t>(k * columns));
+  for (int64_t i = 0; i < k; ++i)
+    for (int64_t j = 0; j < columns; ++j) dense.push_back(elements[i * k_stride + j * column_stride]);
+  std::vector<float> wide(dense.size());
+  widen(dense.data(), wide.data(), dense.size());
+  return wide;
 }
 
 // Runs `work` with the library's errors turned into ours.
@@ -41,7 +66,8 @@ auto guarded(const Work& work) {
 }  // namespace
 
 LibraryMatmul::LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t columns, const memory::desc* layout,
-                             Result result) {
+                             Result result)
+    : widens_(widens(dtype)) {
   guarded([&] {
     const memory::desc a({rows, k}, data_type(dtype), memory::format_tag::ab);
     const memory::desc any({k, columns}, data_type(dtype), memory::format_tag::any);
@@ -63,27 +89,55 @@ LibraryMatmul::LibraryMatmul(DType dtype, int64_t rows, int64_t k, int64_t colum
 }
 
 void LibraryMatmul::run(const void* a, const void* b, float* c, std::vector<std::byte>& scratch) const {
+  const size_t a_count = widens_ ? element_count(a_) : 0, b_count = widens_ ? element_count(b_) : 0;
   guarded([&] {
-    if (scratch.size() < scratchpad_.get_size()) scratch.resize(scratchpad_.get_size());
+    const size_t bytes = (a_count + b_count) * sizeof(float) + scratchpad_.get_size();
+    if (scratch.size() < bytes) scratch.resize(bytes);
+    auto* const wide_a = reinterpret_cast<float*>(scratch.data());
+    float* const wide_b = wide_a + a_count;
+    if (widens_) {
+      widen(a, wide_a, a_count);
+      widen(b, wide_b, b_count);
+    }
     dnnl::stream stream(engine());
-    primitive_.execute(stream, {{DNNL_ARG_SRC, memory(a_, engine(), const_cast<void*>(a))},
-                                {DNNL_ARG_WEIGHTS, memory(b_, engine(), const_cast<void*>(b))},
+    primitive_.execute(stream, {{DNNL_ARG_SRC, memory(a_, engine(), widens_ ? wide_a : const_cast<void*>(a))},
+                                {DNNL_ARG_WEIGHTS, memory(b_, engine(), widens_ ? wide_b : const_cast<void*>(b))},
                                 {DNNL_ARG_DST, memory(c_, engine(), c)},
-                                {DNNL_ARG_SCRATCHPAD, memory(scratchpad_, engine(), scratch.data())}});
+                                {DNNL_ARG_SCRATCHPAD, memory(scratchpad_, engine(), wide_b + b_count)}});
     stream.wait();
   });
 }
 
+size_t packed_size(const memory::desc& layout, DType dtype) {
+  return widens(dtype) ? element_count(layout) * sizeof(uint16_t) : layout.get_size();
+}
+
 void pack_for_library(const void* b, DType dtype, int64_t k, int64_t columns, int64_t k_stride, int64_t column_stride,
                       const memory::desc& layout, void* packed) {
+  std::vector<float> source, target;
+  if (widens(dtype)) {
+    source = gathered(b, k, columns, k_stride, column_stride);
+    target.resize(element_count(layout));
+    b = source.data();
+    k_stride = columns;
+    column_stride = 1;
+  }
   guarded([&] {
     memory from({{k, columns}, data_type(dtype), memory::dims{k_stride, column_stride}}, engine(),
                 const_cast<void*>(b));
-    memory to(layout, engine(), packed);
+    memory to(layout, engine(), target.empty() ? packed : target.data());
     dnnl::stream stream(engine());
     dnnl::reorder(from, to).execute(stream, from, to);
     stream.wait();
   });
+  if (!target.empty()) convert({target.data(), DType::f32}, {packed, DType::bf16}, static_cast<int64_t>(target.size()));
+}
+
+bool library_has_bf16() {
+  // Not __builtin_cpu_supports: the library can be told to use less than the processor has.
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (isa & needed) == needed;
 }
 
 bool has_matrix_tiles() {
