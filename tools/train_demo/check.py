@@ -9,7 +9,7 @@ import renderer
 import scenes
 import styles
 from classifier import verdicts
-from models import Painter, load_classifier
+from models import Painter, load_autoencoder, load_classifier
 
 
 def check(run):
@@ -20,7 +20,9 @@ def check(run):
     texts = [scenes.caption(scene, rng, plain_words=True) for scene, _ in chosen]
     with open(run.path("prompts.txt"), "w") as file:
         file.write("\n".join(texts))
-    print("renderings:", verdicts(classifier, renderer.render([s for s, _ in chosen], run.device), chosen), flush=True)
+    drawings = renderer.render([s for s, _ in chosen], run.device)
+    print("renderings:", verdicts(classifier, drawings, chosen), flush=True)
+    print("through the autoencoder:", verdicts(classifier, copied(run, drawings), chosen), flush=True)
     for name in ("denoiser", "distilled"):
         if os.path.exists(run.path(name + ".pt")):
             pictures = Painter(run, name).paint(texts)
@@ -29,6 +31,13 @@ def check(run):
     if run.device == "cuda":
         check_larger(run, classifier, chosen[:128], texts[:128])
     check_styles(run, classifier, texts[:256])
+
+
+def copied(run, pictures):
+    """What the autoencoder makes of pictures: the bound of what any model of its latents can show."""
+    vae, _ = load_autoencoder(run)
+    with torch.no_grad(), run.autocast():
+        return torch.cat([(vae.decode(vae.encode(2 * x - 1)[0]).float() / 2 + 0.5).clamp(0, 1) for x in pictures.split(32)])
 
 
 def check_larger(run, classifier, chosen, texts):
