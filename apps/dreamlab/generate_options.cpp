@@ -123,14 +123,6 @@ GenerationRequest request_from(const GenerateFlags& flags, const Config& config)
   return request;
 }
 
-// The file of a style of the model in the box, by its name.
-std::optional<std::string> shipped_style(const std::string& name) {
-  for (const StyleEntry& style : shipped_styles()) {
-    if (style.id == name) return style.path.string();
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
@@ -223,7 +215,7 @@ GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& conf
   for (const std::string& lora : flags.loras) {
     settings.loras.push_back(parse_lora(lora));
     std::string& path = settings.loras.back().path;
-    if (const auto shipped = settings.shipped_model ? shipped_style(path) : std::nullopt) path = *shipped;
+    if (const auto shipped = settings.shipped_model ? shipped_style(path) : std::nullopt) path = shipped->path.string();
     check_exists(path, "LoRA");
   }
   settings.request = request_from(flags, config);

@@ -64,4 +64,11 @@ std::vector<StyleEntry> shipped_styles() {
   return folder ? read_styles(*folder / "styles.yaml", *folder) : std::vector<StyleEntry>();
 }
 
+std::optional<StyleEntry> shipped_style(std::string_view id) {
+  for (const StyleEntry& style : shipped_styles()) {
+    if (style.id == id) return style;
+  }
+  return std::nullopt;
+}
+
 }  // namespace dreamlab

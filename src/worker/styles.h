@@ -34,5 +34,6 @@ std::vector<StyleEntry> read_styles(const std::filesystem::path& path, const std
 
 // Those of the model in the box; none where it is not there.
 std::vector<StyleEntry> shipped_styles();
+std::optional<StyleEntry> shipped_style(std::string_view id);
 
 }  // namespace dreamlab
