@@ -128,3 +128,10 @@ class LatentsOfSizes:
         side = side if side in self.by_size else 256
         # The networks are compiled for one size; as they are, they take twice the memory.
         return self.by_size[side].batch(size if side == 256 else max(1, size * 256 ** 2 // side ** 2 // 2)), side == 256
+
+
+def make_latents(run):
+    """Those of LatentsOfSizes, in their files."""
+    counts = run.recipe["latents"]
+    for size in run.arguments.sizes or counts:
+        Latents(run, counts[size], size=size)

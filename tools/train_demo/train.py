@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Trains the demo model, its styles, its upscaler and the classifier that judges them.
 
-    train.py STAGE... --words TABLE --work DIRECTORY [--recipe gpu|cpu] [--seconds N] [--seed N]
+    train.py STAGE... --words TABLE --work DIRECTORY [--recipe gpu|cpu] [--seconds STAGE=N,...] [--seed N]
 
 Stages, each reading what those before it left in the directory: classifier, autoencoder, denoiser, distill, styles,
 distill_styles, upscaler, check, export; or `resume` in place of the first four, for going on from the shipped model.
-`--seconds` ends each stage early at so much time; the learning rate falls accordingly.
+`latents` makes those that denoiser and distill read, which otherwise make them; `compile` fills the compiler's cache
+with what those two are going to ask of it. Both are for a second GPU.
 """
 import argparse
 import time
@@ -15,6 +16,8 @@ import torch
 import autoencoder
 import check
 import classifier
+import compile_ahead
+import data
 import denoiser
 import export
 import resume
@@ -24,7 +27,7 @@ from run import RECIPES, Run
 
 STAGES = {"classifier": classifier.train, "autoencoder": autoencoder.train, "denoiser": denoiser.train,
           "distill": denoiser.distill, "styles": styles.train, "distill_styles": styles.distill, "upscaler": upscaler.train, "check": check.check,
-          "export": export.export, "resume": resume.resume}
+          "export": export.export, "resume": resume.resume, "latents": data.make_latents, "compile": compile_ahead.compile_ahead}
 
 
 def main():
@@ -36,6 +39,7 @@ def main():
     parser.add_argument("--seconds", default={}, type=lambda text: {k: float(v) for k, v in (p.split("=") for p in text.split(","))},
                         help="STAGE=N,...: at most so long")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sizes", type=lambda text: [int(v) for v in text.split(",")], help="of `latents`: sides of pictures; default: all")
     parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
     run = Run(parser.parse_args())
     if run.device == "cuda":
