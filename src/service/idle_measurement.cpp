@@ -38,6 +38,7 @@ double advance_all(LoadedModel& model, std::span<ActiveJob* const> jobs, const C
     const auto begin = Clock::now();
     model.worker->advance(jobs.first(rows), &cancel);
     const double seconds = seconds_since(begin);
+    model.estimate.record_step(size, static_cast<int>(rows), seconds);
     model.tuner.record(size, static_cast<int>(rows), static_cast<int>(rows), seconds);
     jobs = jobs.subspan(rows);
     sum += seconds;

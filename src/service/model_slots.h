@@ -7,6 +7,7 @@
 
 #include "service/batch_tuner.h"
 #include "service/pipeline_service.h"
+#include "service/work_estimate.h"
 
 namespace dreamlab {
 
@@ -17,6 +18,7 @@ struct LoadedModel {
   const Mode mode;
   const std::shared_ptr<PipelineWorker> worker;
   BatchTuner tuner;
+  WorkEstimate estimate;
   double tuning_left_s;  // for measuring in idle time
 };
 

@@ -267,7 +267,7 @@ Assignment ServiceCore::look_at_job(Seat& seat, bool idle, const Admit& admit) {
     found.error = Error(ErrorKind::unavailable, fmt::format("no model is loaded: {}", load_error_));
   }
   if (found.kind == Assignment::Kind::job) {
-    const Admission admission = admit(found.mode);
+    const Admission admission = admit(*found.job, found.mode);
     if (admission == Admission::no_room || (admission == Admission::needs_model && !idle)) return {};
     found.job->set_mode(found.mode.name);
   }

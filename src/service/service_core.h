@@ -36,7 +36,7 @@ struct Assignment {
 
 // Whether a worker can take a job now.
 enum class Admission { yes, needs_model, no_room };
-using Admit = std::function<Admission(const Mode& mode)>;
+using Admit = std::function<Admission(const ServiceJob& job, const Mode& mode)>;
 
 class ServiceCore final : public JobOwner, public std::enable_shared_from_this<ServiceCore> {
  public:

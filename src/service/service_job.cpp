@@ -10,11 +10,6 @@ namespace dreamlab {
 
 namespace {
 
-Courier::Clock::time_point deadline(const Job& job, const SubmitOptions& options) {
-  return job.submitted() +
-         std::chrono::duration_cast<Job::Clock::duration>(std::chrono::duration<double>(options.timeout_s));
-}
-
 double seconds(Job::Clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
@@ -69,7 +64,7 @@ ServiceJob::ServiceJob(JobRequest request, SubmitOptions options, std::string mo
           std::move(request), [this](JobOutcome outcome) { end(std::move(outcome)); }, options_.with_latents) {}
 
 ServiceJob::~ServiceJob() {
-  courier_->forget(deadline(job_, options_), this);
+  courier_->forget(deadline(), this);
 }
 
 JobProgress ServiceJob::progress() const {
@@ -81,8 +76,13 @@ void ServiceJob::cancel() {
   fail(Error(ErrorKind::cancelled, "the job was cancelled"));
 }
 
+ServiceJob::Clock::time_point ServiceJob::deadline() const {
+  return job_.submitted() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.timeout_s));
+}
+
 void ServiceJob::start_clock() {
-  courier_->remind(deadline(job_, options_), shared_from_this());
+  courier_->remind(deadline(), shared_from_this());
 }
 
 void ServiceJob::set_position(int position) {
@@ -154,7 +154,7 @@ void ServiceJob::end(JobOutcome outcome) {
     present_.position = 0;
     if (const auto* error = std::get_if<Error>(&outcome)) error_kind_ = error->kind();
   }
-  courier_->forget(deadline(job_, options_), this);
+  courier_->forget(deadline(), this);
   const std::shared_ptr<JobOwner> owner = owner_.lock();
   if (owner) owner->job_ended(*this);
   {

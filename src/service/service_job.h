@@ -44,6 +44,7 @@ class ServiceJob final : public JobTicket, public Delivery, public std::enable_s
   const Job& job() const { return job_; }
   const JobRequest& request() const { return job_.request(); }
   bool previews() const { return options_.previews; }
+  Clock::time_point deadline() const;
   bool ended() const { return job_.ended(); }
 
   // --- for the owner ---

@@ -29,6 +29,21 @@ bool memory_allows(PictureSize size, int rows, uint64_t available) {
   return 2 * kBytesPerPixel * static_cast<uint64_t>(size.width * size.height * rows) <= available;
 }
 
+// What a job that has not been started is going to be, as far as its request tells.
+WorkLeft whole_work(const ServiceJob& job, const LoadedModel& model) {
+  const WorkerInfo& info = model.worker->info();
+  const JobRequest& request = job.request();
+  PictureSize size = info.default_size;
+  try {
+    size = request.own_size().value_or(size);
+  } catch (const Error&) {
+    // start() is going to refuse it.
+  }
+  const int rows = request.guidance_scale.value_or(info.default_guidance) > 1 ? 2 : 1;
+  return {model.estimate.step_of(size, rows), model.estimate.end_of(size), request.steps.value_or(info.default_steps),
+          job.deadline()};
+}
+
 }  // namespace
 
 WorkerThread::WorkerThread(std::shared_ptr<ServiceCore> core, WorkerFactory factory, int index)
@@ -66,7 +81,7 @@ bool WorkerThread::turn() {
 }
 
 bool WorkerThread::take_assignments() {
-  const Admit admit = [this](const Mode& mode) { return admission(mode); };
+  const Admit admit = [this](const ServiceJob& job, const Mode& mode) { return admission(job, mode); };
   while (true) {
     const bool measuring = active_.empty() && can_measure();
     const Assignment assignment = core_->next(index_, active_.empty(), !measuring, admit);
@@ -146,11 +161,25 @@ void WorkerThread::start(const Assignment& assignment) {
   }
 }
 
-Admission WorkerThread::admission(const Mode& mode) const {
+Admission WorkerThread::admission(const ServiceJob& job, const Mode& mode) const {
   const std::shared_ptr<LoadedModel> model = models_.find(mode);
   if (!model) return Admission::needs_model;
   const size_t most = model->tuner.measures() ? kMaxActive : static_cast<size_t>(model->tuner.batch_max());
-  return active_.size() < most ? Admission::yes : Admission::no_room;
+  return active_.size() < most && leaves_time_for_active(job, *model) ? Admission::yes : Admission::no_room;
+}
+
+bool WorkerThread::leaves_time_for_active(const ServiceJob& job, const LoadedModel& model) const {
+  if (active_.empty()) return true;
+  std::vector<WorkLeft> active;
+  for (const std::unique_ptr<Active>& one : active_) {
+    const WorkEstimate& estimate = one->model->estimate;
+    const ActiveJob& state = *one->state;
+    // Its first step is going to tell.
+    if (!estimate.known()) return false;
+    active.push_back({estimate.step_of(state.size(), state.rows()), estimate.end_of(state.size()),
+                      state.steps() - state.step(), one->job->deadline()});
+  }
+  return leaves_time(active, whole_work(job, model), Clock::now());
 }
 
 void WorkerThread::drop_ended() {
@@ -212,6 +241,7 @@ void WorkerThread::advance(const Group& group) {
   const double seconds = seconds_since(begin);
   if (model.tuner.measures())
     model.tuner.record(group[0]->state->size(), static_cast<int>(group.size()), rows, seconds);
+  model.estimate.record_step(group[0]->state->size(), rows, seconds);
   core_->count_step(group.size(), seconds);
   for (Active* active : group) announce_step(*active, seconds);
 }
@@ -232,6 +262,7 @@ void WorkerThread::advance_one_by_one(const Group& group, const std::vector<int>
       continue;
     }
     const double seconds = seconds_since(begin);
+    active.model->estimate.record_step(active.state->size(), active.state->rows(), seconds);
     core_->count_step(1, seconds);
     announce_step(active, seconds);
   }
@@ -258,7 +289,9 @@ void WorkerThread::finish_done() {
 
 void WorkerThread::finish(Active& active) {
   try {
+    const auto begin = Clock::now();
     JobResult result = active.model->worker->finish(*active.state);
+    active.model->estimate.record_end(active.state->size(), seconds_since(begin));
     if (!active.job->job().with_latents()) result.latents.reset();
     core_->count_result(result.timings, result.encode_png_ms);
     active.job->succeed(std::move(result));

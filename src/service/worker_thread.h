@@ -36,7 +36,9 @@ class WorkerThread {
   void carry_out(const std::shared_ptr<ModeSwitch>& mode_switch);
   void start(const Assignment& assignment);
   std::shared_ptr<LoadedModel> load_for_job(const Mode& mode);
-  Admission admission(const Mode& mode) const;
+  Admission admission(const ServiceJob& job, const Mode& mode) const;
+  // Whether those that are active are done in time all the same.
+  bool leaves_time_for_active(const ServiceJob& job, const LoadedModel& model) const;
   void drop_ended();
   void step();
   bool may_join(const Active& active, const Group& group) const;

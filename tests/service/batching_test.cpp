@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "scripted_worker.h"
 #include "service/pipeline_service.h"
 #include "submitted_job.h"
@@ -187,6 +189,30 @@ TEST_F(BatchingTest, JobsMakeTheirFirstStepSoonEvenWhereCallsAreNotShared) {
   passes.resize(9);
   EXPECT_THAT(passes, ElementsAre(Prompts{"a"}, Prompts{"a"}, Prompts{"b"}, Prompts{"c"}, Prompts{"d"}, Prompts{"e"},
                                   Prompts{"f"}, Prompts{"g"}, Prompts{"h"}));
+}
+
+// Steps of 100 ms, four to a job, and a deadline that three jobs meet together, but not eight: those that were taken up
+// first are done in time, and the others wait meanwhile.
+TEST_F(BatchingTest, JobsThatWouldMakeOthersLateWait) {
+  PipelineService& service = start(8);
+  script_.take_per_row(std::chrono::milliseconds(100));
+  SubmittedJob(service, request_of("first", 1)).result();  // what a step takes is known now
+  SubmitOptions in_time;
+  in_time.timeout_s = 1.4;
+  std::vector<std::unique_ptr<SubmittedJob>> jobs;
+  for (int i = 0; i < 8; ++i) {
+    jobs.push_back(std::make_unique<SubmittedJob>(service, request_of("a", 4), in_time));
+  }
+  int done = 0;
+  for (const auto& job : jobs) {
+    const auto error = job->error();
+    done += !error;
+    EXPECT_TRUE(!error || error == ErrorKind::timeout);
+  }
+  EXPECT_GE(done, 1) << "all of them together would be late";
+  size_t largest = 0;
+  for (const Prompts& pass : script_.passes()) largest = std::max(largest, pass.size());
+  EXPECT_LT(largest, 8u);
 }
 
 TEST_F(BatchingTest, IdleTimeAfterLoadingIsUsedToMeasure) {

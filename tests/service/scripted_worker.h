@@ -30,6 +30,11 @@ class Script {
     ++permits_;
     changed_.notify_all();
   }
+  // From now on a step takes so long for each of its jobs.
+  void take_per_row(std::chrono::milliseconds time) {
+    const std::lock_guard lock(mutex_);
+    per_row_ = time;
+  }
   void hold_loads() { set(&Script::hold_loads_, true); }
   void let_loads_go() { set(&Script::hold_loads_, false); }
   void fail_loads_of(const std::string& mode, bool fails = true) {
@@ -92,7 +97,13 @@ class Script {
   // A step, held as ordered. Throws Error(cancelled) when the token is raised meanwhile.
   void step(std::vector<std::string> prompts, const CancelToken* cancel) {
     std::unique_lock lock(mutex_);
+    const auto time = per_row_ * static_cast<int>(prompts.size());
     passes_.push_back(std::move(prompts));
+    if (time.count() > 0) {
+      lock.unlock();
+      std::this_thread::sleep_for(time);
+      lock.lock();
+    }
     if (!hold_steps_) return;
     ++held_;
     changed_.notify_all();
@@ -108,6 +119,7 @@ class Script {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   bool hold_steps_ = false, hold_loads_ = false;
+  std::chrono::milliseconds per_row_{0};
   int permits_ = 0, held_ = 0, living_ = 0;
   std::set<std::string> failing_;
   std::vector<std::string> loads_;
