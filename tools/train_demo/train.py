@@ -5,6 +5,7 @@
 
 Stages, each reading what those before it left in the directory: classifier, autoencoder, denoiser, distill, styles,
 distill_styles, upscaler, check, export; or `resume` in place of the first four, for going on from the shipped model.
+`--seconds` ends each stage early at so much time; the learning rate falls accordingly.
 `latents` makes those that denoiser and distill read, which otherwise make them; `compile` fills the compiler's cache
 with what those two are going to ask of it. Both are for a second GPU.
 """
