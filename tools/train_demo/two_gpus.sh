@@ -24,23 +24,24 @@ stage() {
 
 case $part in
   1)
-    { stage 1 compile && stage 1 classifier --seconds classifier=200; } &
+    stage 1 compile &
     beside=$!
     stage 0 autoencoder --seconds autoencoder=500
     ;;
   2)
     rm -f "$work/large"
-    { stage 1 latents --sizes 1024,512 && touch "$work/large" && stage 1 upscaler --seconds upscaler=300; } &
+    { stage 1 latents --sizes 1024,512 && touch "$work/large" && stage 1 classifier --seconds classifier=230; } &
     beside=$!
     stage 0 latents --sizes 256
     while [[ ! -e $work/large ]] && kill -0 "$beside" 2>/dev/null; do sleep 1; done
     stage 0 denoiser --seconds denoiser=430
     ;;
   3)
-    stage 1 styles --seconds styles=80 &
+    rm -f "$work/styled"
+    { stage 1 styles --seconds styles=80 && touch "$work/styled" && stage 1 upscaler --seconds upscaler=200; } &
     beside=$!
     stage 0 distill --seconds distill=300
-    wait "$beside"
+    while [[ ! -e $work/styled ]] && kill -0 "$beside" 2>/dev/null; do sleep 1; done
     stage 0 distill_styles --seconds distill_styles=35
     stage 0 check
     ;;
