@@ -1,27 +1,18 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "device/activation.h"
 #include "tensor/host_tensor.h"
 #include "tensor/tensor.h"
 
 namespace dreamlab {
-
-enum class Activation {
-  none,
-  silu,        // x * sigmoid(x)
-  gelu,        // exact, by erf
-  quick_gelu,  // x * sigmoid(1.702 x)
-  relu,
-  leaky_relu,  // slope 0.2 below zero
-  tanh,
-  sigmoid,
-};
 
 // A convolution's window. Height before width; padding of each side on its own, since the VAE's downsampling pads right
 // and bottom only.
@@ -130,12 +121,27 @@ class Device {
   virtual Tensor embed_tokens(std::span<const int32_t> ids, int64_t images, const Tensor& table,
                               const Tensor& positions) = 0;
 
+  // --- repetition ---
+  // work(inputs). What is done again and again with tensors of the same shapes may be recorded and repeated without the
+  // host's part in it. So `work` must do the same operations whenever `key` and shapes are the same, on the inputs and
+  // on tensors that live as long as the device, and must not upload or download.
+  using Work = std::function<Tensor(std::span<const Tensor> inputs)>;
+  virtual Tensor repeat(const std::string& key, std::span<const Tensor> inputs, const Work& work);
+  // A number that this device gives once, for keys.
+  uint64_t new_id() { return next_id_++; }
+
+  // The same memory, but another compute dtype: tensors of one may be given to the other. Throws Error(unsupported).
+  virtual std::unique_ptr<Device> with_dtype(DType dtype);
+
   // --- accounting ---
   // Floating-point operations (2 per multiply-add, as direct convolution counts them) issued since the device was made.
   virtual uint64_t operations_issued() const = 0;
   // Most bytes of activations held at once since the last reset.
   virtual size_t peak_activation_bytes() const = 0;
   virtual void reset_peak() = 0;
+
+ private:
+  uint64_t next_id_ = 0;
 };
 
 struct CpuOptions {

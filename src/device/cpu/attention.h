@@ -7,7 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernel_types.h"
-#include "device/cpu/memory_pool.h"
+#include "device/memory_pool.h"
 
 namespace dreamlab::cpu {
 

@@ -10,11 +10,12 @@
 #include "base/thread_pool.h"
 #include "device/cpu/attention.h"
 #include "device/cpu/block_matmul.h"
+#include "device/cpu/host_memory.h"
 #include "device/cpu/library_attention.h"
-#include "device/cpu/memory_pool.h"
 #include "device/cpu/pointwise.h"
 #include "device/cpu/winograd.h"
 #include "device/device.h"
+#include "device/memory_pool.h"
 
 namespace dreamlab {
 namespace {
@@ -505,7 +506,7 @@ class CpuDevice final : public Device {
 
   void count_operations(int64_t operations) { operations_ += static_cast<uint64_t>(operations); }
 
-  MemoryPool pool_;
+  MemoryPool pool_{host_blocks()};
   WeightArena weights_;
   LibraryAttention library_attention_;
   ThreadPool threads_;

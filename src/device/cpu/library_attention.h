@@ -6,7 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/attention.h"
-#include "device/cpu/memory_pool.h"
+#include "device/memory_pool.h"
 
 namespace dreamlab::cpu {
 

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "device/cpu/memory_pool.h"
+#include "device/cpu/host_memory.h"
 
 namespace dreamlab::cpu {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernel_types.h"
-#include "device/cpu/memory_pool.h"
+#include "device/memory_pool.h"
 #include "device/cpu/weight_arena.h"
 #include "tensor/host_tensor.h"
 

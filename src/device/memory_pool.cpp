@@ -1,17 +1,13 @@
-#include "device/cpu/memory_pool.h"
-
-#include <sys/mman.h>
+#include "device/memory_pool.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/error.h"
 
-namespace dreamlab::cpu {
+namespace dreamlab {
 namespace {
 
 constexpr size_t kSlack = 8;  // unused blocks may take an eighth of the peak
-constexpr size_t kHugePage = size_t{2} << 20;
 
 // Sizes are rounded so that shapes that differ a little share blocks: to 1/8 of the power of two below.
 size_t block_size(size_t bytes) {
@@ -23,20 +19,12 @@ size_t block_size(size_t bytes) {
 
 }  // namespace
 
-void* allocate_block(size_t size) {
-  const bool large = size >= kHugePage;
-  void* block =
-      std::aligned_alloc(large ? kHugePage : kAlignment, large ? (size + kHugePage - 1) / kHugePage * kHugePage : size);
-  if (block == nullptr) fail(ErrorKind::out_of_memory, "out of memory: {} MiB more were needed", (size >> 20) + 1);
-#ifdef MADV_HUGEPAGE
-  if (large) madvise(block, size, MADV_HUGEPAGE);  // large strides walk these; ignoring the advice costs only speed
-#endif
-  return block;
-}
-
-MemoryPool::State::~State() {
-  for (auto& [size, blocks] : free)
-    for (void* block : blocks) std::free(block);
+void MemoryPool::State::release_unused() {
+  for (auto& [size, blocks] : free) {
+    for (void* block : blocks) source.release(block, size);
+    blocks.clear();
+  }
+  cached = 0;
 }
 
 // Frees unused blocks, largest first, until what is held stays within the slack over the most that was ever in use at
@@ -48,7 +36,7 @@ void MemoryPool::State::make_room(size_t size) {
   for (auto entry = free.rbegin(); entry != free.rend() && needed + cached > allowed; ++entry) {
     std::vector<void*>& blocks = entry->second;
     while (!blocks.empty() && needed + cached > allowed) {
-      std::free(blocks.back());
+      source.release(blocks.back(), entry->first);
       blocks.pop_back();
       cached -= entry->first;
     }
@@ -67,17 +55,27 @@ std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
       state_->cached -= size;
     } else {
       state_->make_room(size);
+      block = state_->source.allocate(size);
+      if (block == nullptr) {
+        state_->release_unused();
+        block = state_->source.allocate(size);
+      }
+      if (block == nullptr) fail(ErrorKind::out_of_memory, "out of memory: {} MiB more were needed", (size >> 20) + 1);
     }
     state_->in_use += size;
     state_->peak = std::max(state_->peak, state_->in_use);
   }
-  if (block == nullptr) block = allocate_block(size);
   return {block, [state = state_, size](void* p) {
             std::lock_guard lock(state->mutex);
             state->free[size].push_back(p);
             state->in_use -= size;
             state->cached += size;
           }};
+}
+
+void MemoryPool::trim() {
+  std::lock_guard lock(state_->mutex);
+  state_->release_unused();
 }
 
 size_t MemoryPool::peak() const {
@@ -90,4 +88,9 @@ void MemoryPool::reset_peak() {
   state_->peak = state_->in_use;
 }
 
-}  // namespace dreamlab::cpu
+size_t MemoryPool::held() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->in_use + state_->cached;
+}
+
+}  // namespace dreamlab

@@ -1,0 +1,37 @@
+#include "device/cpu/host_memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace dreamlab::cpu {
+namespace {
+
+constexpr size_t kHugePage = size_t{2} << 20;
+
+void* try_allocate(size_t size) {
+  const bool large = size >= kHugePage;
+  void* block =
+      std::aligned_alloc(large ? kHugePage : kAlignment, large ? (size + kHugePage - 1) / kHugePage * kHugePage : size);
+#ifdef MADV_HUGEPAGE
+  if (large && block != nullptr)
+    madvise(block, size, MADV_HUGEPAGE);  // large strides walk these; ignoring the advice costs only speed
+#endif
+  return block;
+}
+
+}  // namespace
+
+void* allocate_block(size_t size) {
+  void* block = try_allocate(size);
+  if (block == nullptr) fail(ErrorKind::out_of_memory, "out of memory: {} MiB more were needed", (size >> 20) + 1);
+  return block;
+}
+
+BlockSource host_blocks() {
+  return {try_allocate, [](void* block, size_t) { std::free(block); }};
+}
+
+}  // namespace dreamlab::cpu

@@ -1,0 +1,40 @@
+#pragma once
+
+// The way to the CUDA device, which lives in a library of its own: libdreamlab_cuda.so, opened when it is first asked
+// for. It lies beside the program or in lib/ or lib/dreamlab/ of one of the directories above it.
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+#include "device/device.h"
+
+namespace dreamlab {
+
+struct CudaOptions {
+  int device = 0;             // as CUDA counts them (CUDA_VISIBLE_DEVICES applies)
+  DType dtype = DType::f16;   // f16, bf16 or f32
+  size_t memory_limit = 0;    // bytes of the device's memory that may be held; 0: what is there
+  bool recordings = true;     // repeat passes from CUDA graphs
+  bool slice_attention = false;  // attention by products of slices instead of the fused kernel: slow, little memory
+};
+
+// Why no CUDA device can be used here, in a line that begins with "no CUDA device"; nullopt: there is one.
+std::optional<std::string> why_no_cuda_device();
+// Throws Error(unavailable) with that line, or where there is no device of that number.
+std::unique_ptr<Device> make_cuda_device(const CudaOptions& options);
+
+// --- between the program and the library ---
+// What the library's one function, dreamlab_cuda_library, returns. Exceptions stay on their side of it.
+struct CudaLibrary {
+  const char* version;  // of the project; another one has another Device
+  // Writes why there is none to `why` and returns false.
+  bool (*has_device)(std::string& why);
+  // nullptr: kind and why tell the error.
+  Device* (*make_device)(const CudaOptions& options, ErrorKind& kind, std::string& why);
+};
+inline constexpr const char* kCudaLibraryEntry = "dreamlab_cuda_library";
+using CudaLibraryEntry = const CudaLibrary* (*)();
+
+}  // namespace dreamlab
