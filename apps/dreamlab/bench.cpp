@@ -106,7 +106,7 @@ double measure_peak_tflops(Device& device) {
 class Bench {
  public:
   explicit Bench(const BenchFlags& flags)
-      : flags_(flags), device_(make_device(flags.device, flags.dtype, flags.threads)) {
+      : flags_(flags), device_(make_device({.device = flags.device, .dtype = flags.dtype, .threads = flags.threads})) {
     if (flags.size) size_ = parse_size(*flags.size);  // before anything that takes time
     report_.peak_tflops = measure_peak_tflops(*device_);
     report_.device = device_->description();
@@ -301,8 +301,8 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--repeat", flags->repeat, "Timed runs of a stage; the median counts")
       ->check(CLI::Range(1, 40))
       ->capture_default_str();
-  command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16")->capture_default_str();
-  command->add_option("--device", flags->device, "cpu")->capture_default_str();
+  command->add_option("--dtype", flags->dtype, "auto, fp32, bf16 or, on a GPU, fp16")->capture_default_str();
+  command->add_option("--device,--backend", flags->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--only", flags->only, "Stages to time (load is always timed)")
       ->check(CLI::IsMember(kStageNames))
       ->delimiter(',');

@@ -10,6 +10,8 @@
 #include "scheduler/sampler.h"
 #include "worker/model_location.h"
 #include "worker/styles.h"
+#include "worker/worker_factory.h"
+#include "worker/worker_options.h"
 
 namespace dreamlab {
 
@@ -98,8 +100,19 @@ void check_flags(const GenerateFlags& flags) {
   if (flags.mask && !flags.init_image) fail(ErrorKind::invalid_argument, "--mask needs --init-image");
   if (flags.rng) check_choice("--rng", *flags.rng, {"cuda", "cpu"});
   if (flags.vae_tiling) check_choice("--vae-tiling", *flags.vae_tiling, {"auto", "on", "off"});
-  if (flags.dtype) check_choice("--dtype", *flags.dtype, {"auto", "bf16", "fp32"});
-  check_choice("--device", flags.device, {"cpu", "reference"});
+  if (flags.dtype) check_choice("--dtype", *flags.dtype, {"auto", "bf16", "fp16", "fp32"});
+}
+
+// The device of --device, else of BACKEND and CUDA_DEVICE; its precision of --dtype, else of the device's own variable.
+DeviceChoice device_from(const GenerateFlags& flags, const Config& config) {
+  const WorkerOptions worker = worker_options(config);
+  DeviceChoice choice{.threads = flags.threads, .cuda = worker.cuda};
+  choice.device = flags.device ? *flags.device : resolve_backend(worker.backend);
+  const bool gpu = choice.device == "cuda" || choice.device.starts_with("cuda:");
+  if (!gpu && choice.device != "cpu" && choice.device != "reference")
+    fail(ErrorKind::invalid_argument, "--device {}: not allowed; cpu, cuda, cuda:N, reference is", choice.device);
+  choice.dtype = flags.dtype ? *flags.dtype : gpu ? "auto" : worker.dtype;
+  return choice;
 }
 
 GenerationRequest request_from(const GenerateFlags& flags, const Config& config) {
@@ -165,9 +178,10 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
       ->allow_extra_args(false);
   command.add_option("--vae", flags.vae, "Another VAE than the model's own");
   command.add_option("--vae-tiling", flags.vae_tiling, env("Decode in tiles: auto, on or off", "VAE_TILING"));
-  command.add_option("--device", flags.device, "cpu, or reference (plain and slow, for checking)")
-      ->capture_default_str();
-  command.add_option("--dtype", flags.dtype, env("Precision: auto, bf16 or fp32", "CPU_DTYPE"));
+  command.add_option("--device", flags.device,
+                     env("cpu, cuda, cuda:N, or reference (plain and slow, for checking); a GPU where there is one",
+                         "BACKEND, CUDA_DEVICE"));
+  command.add_option("--dtype", flags.dtype, env("Precision: auto, bf16, fp16 or fp32", "CPU_DTYPE, CUDA_DTYPE"));
   command.add_option("-t,--threads", flags.threads, "Threads; 0 is one per processor")->capture_default_str();
   command.add_option("--quality", flags.quality, "Of JPEG and WebP, 1..100")->capture_default_str();
   command.add_option("--fingerprint", flags.fingerprint, "Write the 512 bytes of the latent fingerprint to this file");
@@ -220,9 +234,7 @@ GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& conf
   }
   settings.request = request_from(flags, config);
   settings.batch = flags.batch;
-  settings.threads = flags.threads;
-  settings.device = flags.device;
-  settings.dtype = flags.dtype ? *flags.dtype : *config.text("CPU_DTYPE");
+  settings.device = device_from(flags, config);
   settings.quality = flags.quality;
   settings.json = flags.json;
   settings.quiet = flags.quiet;

@@ -8,6 +8,7 @@
 
 #include "base/config.h"
 #include "base/image.h"
+#include "device/make_device.h"
 #include "pipeline/request.h"
 
 namespace dreamlab {
@@ -16,9 +17,8 @@ namespace dreamlab {
 // model's.
 struct GenerateFlags {
   std::string prompt;
-  std::optional<std::string> model, size, scheduler, rng, vae, vae_tiling, dtype, init_image, mask, fingerprint;
+  std::optional<std::string> model, size, scheduler, rng, vae, vae_tiling, device, dtype, init_image, mask, fingerprint;
   std::string negative_prompt;
-  std::string device = "cpu";
   std::string output = "out.png";
   std::vector<std::string> loras;
   std::optional<int> steps;
@@ -52,9 +52,7 @@ struct GenerateSettings {
   std::optional<PictureSize> size;  // unset: the model's native one
   GenerationRequest request;        // of the first picture; its size is not filled in yet
   int batch = 1;
-  int threads = 0;
-  std::string device;
-  std::string dtype;  // auto, bf16, fp32
+  DeviceChoice device;
   ImageFormat format = ImageFormat::png;
   int quality = 92;
   std::vector<std::string> outputs, fingerprints;  // one path a picture; fingerprints may be empty

@@ -14,7 +14,7 @@ namespace dreamlab {
 LoadedModel load_model(const GenerateSettings& settings, ProgressBar& progress) {
   if (settings.shipped_model && !settings.quiet) fmt::print(stderr, "{}\n", kShippedModelNotice);
   progress.note("loading " + settings.model_path);
-  LoadedModel model{make_device(settings.device, settings.dtype, settings.threads), nullptr};
+  LoadedModel model{make_device(settings.device), nullptr};
   std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(settings.model_path);
   if (settings.expect_sdxl) check_family(settings.model_path, checkpoint->config(), *settings.expect_sdxl);
   PipelineOptions options;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/split_list.h"
 #include "base/version.h"
 #include "server/access.h"
 #include "service/job_registry.h"
@@ -58,14 +59,17 @@ std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot sl
   ServiceOptions service;
   service.name = slot == ModelSlot::sdxl || worker.sdxl.value_or(false) ? "SDXL" : "SD";
   service.queue_max = static_cast<size_t>(*config.integer("QUEUE_MAX"));
+  const std::vector<int> gpus = resolve_backend(worker.backend) == "cuda" ? cuda_devices(config) : std::vector<int>{};
   service.workers = static_cast<int>(*config.integer("NUM_WORKERS"));
+  if (!config.is_set("NUM_WORKERS")) service.workers = std::max(service.workers, static_cast<int>(gpus.size()));
   service.batch_max = static_cast<int>(config.integer("BATCH_MAX").value_or(0));
   service.timeout_s = *config.number("DEFAULT_TIMEOUT");
   service.stop = std::make_shared<CancelToken>();
-  auto factory = [worker, stop = service.stop](const Mode& mode, int) {
+  auto factory = [worker, gpus, stop = service.stop](const Mode& mode, int index) {
     if (mode.model.empty()) fail(ErrorKind::unavailable, "{}", kHowToNameAModel);
     WorkerOptions options = options_of(mode, worker);
     options.cancel = stop.get();
+    if (!gpus.empty()) options.cuda.device = gpus[static_cast<size_t>(index) % gpus.size()];
     return make_worker(options);
   };
   return std::make_shared<PipelineService>(std::move(service), modes, factory);
@@ -121,6 +125,8 @@ std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
   context->sd = make_service(config, ModelSlot::main, context->modes, worker);
   if (shipped) log::info("{}", kShippedModelNotice);
+  if (const auto why = worker.backend == "auto" ? why_no_cuda_device() : std::nullopt)
+    log::info("{}; the CPU computes", *why);
   return context;
 }
 

@@ -2,9 +2,11 @@
 
 #include <dlfcn.h>
 
+#include <charconv>
 #include <filesystem>
 
 #include "base/assets.h"
+#include "base/split_list.h"
 #include "base/version.h"
 
 namespace dreamlab {
@@ -13,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFileName = "libdreamlab_cuda.so";
+constexpr const char* kDriver = "libcuda.so.1";
 
 struct Opened {
   const CudaLibrary* library = nullptr;
@@ -40,7 +43,30 @@ const Opened& opened() {
 
 }  // namespace
 
+std::vector<int> parse_cuda_devices(const std::string& names) {
+  std::vector<int> devices;
+  for (const std::string& name : split_list(names)) {
+    int number = 0;
+    if (name != "cuda") {
+      const char* const end = name.data() + name.size();
+      const bool named = name.starts_with("cuda:");
+      const auto [stop, code] = named ? std::from_chars(name.data() + 5, end, number) : std::from_chars_result{};
+      if (!named || code != std::errc() || stop != end || number < 0)
+        fail(ErrorKind::invalid_argument, "{}: cuda:N is needed, or several of them with commas", name);
+    }
+    devices.push_back(number);
+  }
+  if (devices.empty()) fail(ErrorKind::invalid_argument, "no device is named; cuda:N is needed");
+  return devices;
+}
+
+std::optional<std::string> why_no_cuda_library() {
+  return opened().library == nullptr ? std::optional(opened().why) : std::nullopt;
+}
+
 std::optional<std::string> why_no_cuda_device() {
+  static const bool has_driver = dlopen(kDriver, RTLD_LAZY | RTLD_LOCAL) != nullptr;
+  if (!has_driver) return "no CUDA device: no NVIDIA driver is installed";
   const Opened& cuda = opened();
   std::string why = cuda.why;
   if (cuda.library != nullptr && cuda.library->has_device(why)) return std::nullopt;

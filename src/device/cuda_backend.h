@@ -1,11 +1,12 @@
 #pragma once
 
 // The way to the CUDA device, which lives in a library of its own: libdreamlab_cuda.so, opened when it is first asked
-// for. It lies beside the program or in lib/ or lib/dreamlab/ of one of the directories above it.
+// for, and only where there is a driver. It lies beside the program or in lib/ or lib/dreamlab/ of one of the directories above it.
 #include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "device/device.h"
@@ -13,13 +14,19 @@
 namespace dreamlab {
 
 struct CudaOptions {
-  int device = 0;             // as CUDA counts them (CUDA_VISIBLE_DEVICES applies)
-  DType dtype = DType::f16;   // f16, bf16 or f32
-  size_t memory_limit = 0;    // bytes of the device's memory that may be held; 0: what is there
-  bool recordings = true;     // repeat passes from CUDA graphs
-  bool slice_attention = false;  // attention by products of slices instead of the fused kernel: slow, little memory
+  int device = 0;                // as CUDA counts them (CUDA_VISIBLE_DEVICES applies)
+  DType dtype = DType::f16;      // f16, bf16 or f32
+  size_t memory_limit = 0;       // bytes of the device's memory that may be held; 0: what is there
+  bool recordings = true;        // repeat passes from CUDA graphs
+  bool flash_attention = true;   // by cuDNN's fused kernel; else by products
+  bool slice_attention = false;  // by products of small slices: slow, but with little memory
 };
 
+// "cuda:0" or several, "cuda:0,cuda:1", to their numbers; "cuda" is the first. Throws Error(invalid_argument).
+std::vector<int> parse_cuda_devices(const std::string& names);
+
+// Why libdreamlab_cuda.so cannot be opened; nullopt: it can, be there a GPU or not.
+std::optional<std::string> why_no_cuda_library();
 // Why no CUDA device can be used here, in a line that begins with "no CUDA device"; nullopt: there is one.
 std::optional<std::string> why_no_cuda_device();
 // Throws Error(unavailable) with that line, or where there is no device of that number.

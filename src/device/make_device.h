@@ -3,13 +3,23 @@
 #include <memory>
 #include <string>
 
+#include "device/cuda_backend.h"
 #include "device/device.h"
 
 namespace dreamlab {
 
-// The device that goes by a name: "cpu", or "reference" for the plain implementation that judges the others. dtype:
-// "auto", "fp32" or "bf16". threads: 0 for one per processor. Throws Error(invalid_argument) that lists what is
-// allowed.
-std::unique_ptr<Device> make_device(const std::string& device, const std::string& dtype, int threads);
+struct DeviceChoice {
+  // "cpu"; "cuda", or "cuda:N" for that GPU; "auto" for a GPU where there is one, else the CPU; "reference" for the
+  // plain implementation that judges the others.
+  std::string device = "cpu";
+  // "auto", "fp32", "bf16" or "fp16". auto: on the CPU bf16 where the processor multiplies it, else fp32; on a GPU what
+  // `cuda` says.
+  std::string dtype = "auto";
+  int threads = 0;  // of the CPU; 0: one per processor
+  CudaOptions cuda = {};
+};
+
+// Throws Error: invalid_argument, with what is allowed; unavailable where there is no such device.
+std::unique_ptr<Device> make_device(const DeviceChoice& choice);
 
 }  // namespace dreamlab

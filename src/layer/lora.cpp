@@ -77,7 +77,7 @@ Factors factors_of(const LoraLayer& layer) {
 
 }  // namespace
 
-LoraAdapter::LoraAdapter(Device& device, std::span<const LoraLayer> layers) {
+LoraAdapter::LoraAdapter(Device& device, std::span<const LoraLayer> layers) : id_(device.new_id()) {
   for (const LoraLayer& layer : layers) {
     const Factors factors = factors_of(layer);
     Branch branch;
@@ -100,6 +100,13 @@ const LoraAdapter::Branch* LoraAdapter::find(std::string_view module) const {
 void LoraSet::add(std::shared_ptr<const LoraAdapter> adapter, float strength, int64_t begin, int64_t end) {
   if (strength == 0.0f || begin >= end) return;
   entries_.push_back({std::move(adapter), strength, begin, end});
+}
+
+std::string LoraSet::key() const {
+  std::string key;
+  for (const Entry& entry : entries_)
+    key += fmt::format("{}:{}:{}:{} ", entry.adapter->id(), entry.strength, entry.begin, entry.end);
+  return key;
 }
 
 namespace {

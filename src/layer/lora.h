@@ -31,10 +31,13 @@ class LoraAdapter {
 
   LoraAdapter(Device& device, std::span<const LoraLayer> layers);
 
+  // The device's name for this adapter.
+  uint64_t id() const { return id_; }
   // The branch of a module ("unet.mid_block.attentions.0.proj_in"); nullptr where the adapter has none.
   const Branch* find(std::string_view module) const;
 
  private:
+  uint64_t id_;
   std::map<std::string, Branch, std::less<>> branches_;
 };
 
@@ -46,6 +49,8 @@ class LoraSet {
            int64_t end = std::numeric_limits<int64_t>::max());
 
   bool empty() const { return entries_.empty(); }
+  // Different for sets that change a result differently.
+  std::string key() const;
 
   // What the adapters add to the result of `module` on x [N, .., in]: a tensor of the result's shape, or an undefined
   // one where no adapter changes this module. upsample_to: as in Device::conv2d.

@@ -67,7 +67,7 @@ Tensor ControlNet::embed_condition(const Context& context, const Tensor& picture
 }
 
 ControlResiduals ControlNet::forward(const Context& context, const ControlNetInput& input) const {
-  const UNetEncoder::Input encoder_input{input.sample, input.timesteps, input.added, {}, &input.condition};
+  const UNetEncoder::Input encoder_input{input.sample, input.timesteps, input.added, {}};
   check_unet_inputs(config_.unet, encoder_input, input.text);
   Shape condition = input.sample.shape();
   condition.set(-1, config_.unet.block_out_channels[0]);
@@ -75,7 +75,8 @@ ControlResiduals ControlNet::forward(const Context& context, const ControlNetInp
     fail(ErrorKind::invalid_argument, "a condition of {} for latents of {}: the picture must have 8 times their size",
          input.condition.shape().to_string(), input.sample.shape().to_string());
   std::span<const Tensor> keys_values = input.text->keys_values;
-  const UNetEncoder::State state = encoder_.forward(context, encoder_input, keys_values);
+  const UNetEncoder::State state = encoder_.forward(context, input.sample, encoder_.embed(context, encoder_input),
+                                                    &input.condition, keys_values);
 
   Epilogue scaled;
   scaled.scale = input.scale;

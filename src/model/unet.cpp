@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "layer/lora.h"
 
 namespace dreamlab {
 namespace {
@@ -42,7 +43,8 @@ void ControlResiduals::add(Device& device, const ControlResiduals& other) {
 }
 
 UNet::UNet(Device& device, const UNetConfig& config, const WeightSource& weights, const std::string& name)
-    : config_(config),
+    : id_(device.new_id()),
+      config_(config),
       encoder_(LayerScope{device, WeightScope(weights), name}, config),
       conv_norm_out_(LayerScope{device, WeightScope(weights), name} / "conv_norm_out", config.block_out_channels[0],
                      config.norm_num_groups, config.norm_eps),
@@ -69,9 +71,22 @@ TextContext UNet::project_text(const Context& context, const Tensor& encoder_hid
 Tensor UNet::forward(const Context& context, const UNetInput& input) const {
   const UNetEncoder::Input encoder_input{input.sample, input.timesteps, input.added, input.guidance_embedding};
   check_unet_inputs(config_, encoder_input, input.text);
-  std::span<const Tensor> keys_values = input.text->keys_values;
-  UNetEncoder::State state = encoder_.forward(context, encoder_input, keys_values);
-  if (input.control_residuals != nullptr) add_residuals(context.device, state, *input.control_residuals);
+  const Tensor time = encoder_.embed(context, encoder_input);
+  // Who looks at intermediate results, or adds to them, needs them made anew each time.
+  if (context.tap || input.control_residuals != nullptr)
+    return compute(context, input.sample, time, input.text->keys_values, input.control_residuals);
+  std::vector<Tensor> inputs = {input.sample, time};
+  inputs.insert(inputs.end(), input.text->keys_values.begin(), input.text->keys_values.end());
+  const std::string key = fmt::format("unet {} {}", id_, context.loras == nullptr ? "" : context.loras->key());
+  return context.device.repeat(key, inputs, [&](std::span<const Tensor> tensors) {
+    return compute(context, tensors[0], tensors[1], tensors.subspan(2), nullptr);
+  });
+}
+
+Tensor UNet::compute(const Context& context, const Tensor& sample, const Tensor& time,
+                     std::span<const Tensor> keys_values, const ControlResiduals* residuals) const {
+  UNetEncoder::State state = encoder_.forward(context, sample, time, nullptr, keys_values);
+  if (residuals != nullptr) add_residuals(context.device, state, *residuals);
 
   Tensor x = std::move(state.x);
   for (size_t i = 0; i < up_blocks_.size(); ++i) {

@@ -48,6 +48,11 @@ class UNet {
   const UNetConfig& config() const { return config_; }
 
  private:
+  // What follows the embedding of the conditions, `time`.
+  Tensor compute(const Context& context, const Tensor& sample, const Tensor& time, std::span<const Tensor> keys_values,
+                 const ControlResiduals* residuals) const;
+
+  uint64_t id_;  // the device's name for this network
   UNetConfig config_;
   UNetEncoder encoder_;
   std::vector<UpBlock> up_blocks_;

@@ -181,14 +181,17 @@ void UNetEncoder::project_text(const Context& context, const Tensor& text, std::
   mid_block_.project_text(context, text, keys_values);
 }
 
-UNetEncoder::State UNetEncoder::forward(const Context& context, const Input& input,
-                                        std::span<const Tensor>& keys_values) const {
+Tensor UNetEncoder::embed(const Context& context, const Input& input) const {
+  return embedding_.forward(context, input.timesteps, input.added, input.guidance_embedding);
+}
+
+UNetEncoder::State UNetEncoder::forward(const Context& context, const Tensor& sample, const Tensor& time,
+                                        const Tensor* addend, std::span<const Tensor>& keys_values) const {
   State state;
-  state.time = embedding_.forward(context, input.timesteps, input.added, input.guidance_embedding);
+  state.time = time;
   Epilogue epilogue;
-  epilogue.addend = input.conv_in_addend;
-  const Tensor sample = context.device.cast(input.sample, context.device.compute_dtype());
-  state.x = conv_in_.forward(context, sample, epilogue);
+  epilogue.addend = addend;
+  state.x = conv_in_.forward(context, context.device.cast(sample, context.device.compute_dtype()), epilogue);
   if (context.tap) context.tap("conv_in", state.x);
   state.skips.push_back(state.x);
   for (const DownBlock& block : down_blocks_)

@@ -104,10 +104,13 @@ class UNetEncoder {
     std::span<const float> timesteps;
     const AddedConditions& added;
     std::span<const float> guidance_embedding;
-    const Tensor* conv_in_addend = nullptr;  // added to conv_in's result (a ControlNet's embedded picture)
   };
-  // Takes its keys and values from the front of `keys_values`.
-  State forward(const Context& context, const Input& input, std::span<const Tensor>& keys_values) const;
+  // silu(embedding) of timesteps and conditions, [N, 4 * block_out_channels[0]].
+  Tensor embed(const Context& context, const Input& input) const;
+  // time: what embed() made. addend: added to conv_in's result (a ControlNet's embedded picture), or null. Takes its
+  // keys and values from the front of `keys_values`.
+  State forward(const Context& context, const Tensor& sample, const Tensor& time, const Tensor* addend,
+                std::span<const Tensor>& keys_values) const;
 
   // Channels of the skip connections, in the order of State::skips.
   static std::vector<int64_t> skip_channels(const UNetConfig& config);

@@ -73,7 +73,8 @@ Pipeline::Pipeline(Device& device, std::shared_ptr<const Checkpoint> checkpoint,
     config_.vae = other_vae.config;
     vae_weights_ = std::move(other_vae.weights);
   }
-  vae_decoder_ = std::make_unique<VaeDecoder>(device, config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
+  if (device.compute_dtype() == DType::f16 && config_.is_sdxl()) wide_device_ = device.with_dtype(DType::bf16);
+  vae_decoder_ = std::make_unique<VaeDecoder>(vae_device(), config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
 }
 
 Pipeline::~Pipeline() = default;
@@ -166,22 +167,22 @@ void Pipeline::advance(std::span<DenoisingJob* const> jobs, const CancelToken* c
 }
 
 std::vector<float> Pipeline::decode(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const {
-  const Context context{device_, nullptr, cancel, {}};
+  const Context context{vae_device(), nullptr, cancel, {}};
   std::vector<float> raw(latents.values.size());
   const auto scale = static_cast<float>(config_.vae.scaling_factor);
   std::transform(latents.values.begin(), latents.values.end(), raw.begin(),
                  [scale](float value) { return value / scale; });
-  const Tensor input = device_.upload(raw, {1, latents.height, latents.width, latents.channels});
+  const Tensor input = context.device.upload(raw, {1, latents.height, latents.width, latents.channels});
   const int64_t pixels = latents.height * latents.width * kLatentScale * kLatentScale;
   const Tensor picture = is_tiled(tiling, pixels) ? vae_decoder_->decode_tiled(context, input, tiling_of(tiling))
                                                   : vae_decoder_->decode(context, input);
-  return device_.download(picture);
+  return context.device.download(picture);
 }
 
 Latents Pipeline::encode(std::span<const float> picture, PictureSize size, const Latents& posterior_noise,
                          TilingMode tiling, const CancelToken* cancel) {
-  const Context context{device_, nullptr, cancel, {}};
-  const Tensor input = device_.upload(picture, {1, size.height, size.width, 3});
+  const Context context{vae_device(), nullptr, cancel, {}};
+  const Tensor input = context.device.upload(picture, {1, size.height, size.width, 3});
   const VaeEncoder& encoder = vae_encoder();
   const LatentDistribution distribution = is_tiled(tiling, size.width * size.height)
                                               ? encoder.encode_tiled(context, input, tiling_of(tiling))
@@ -194,7 +195,7 @@ Latents Pipeline::encode(std::span<const float> picture, PictureSize size, const
 const VaeEncoder& Pipeline::vae_encoder() {
   if (!vae_encoder_) {
     vae_encoder_ =
-        std::make_unique<VaeEncoder>(device_, config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
+        std::make_unique<VaeEncoder>(vae_device(), config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
   }
   return *vae_encoder_;
 }

@@ -85,8 +85,11 @@ class Pipeline {
 
  private:
   const VaeEncoder& vae_encoder();
+  Device& vae_device() const { return wide_device_ ? *wide_device_ : device_; }
 
   Device& device_;
+  // The same device in bf16, where its own f16 is too narrow for SDXL's autoencoder, whose activations pass 65,504.
+  std::unique_ptr<Device> wide_device_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   ModelConfig config_;
   std::shared_ptr<const WeightSource> vae_weights_;  // of another file than the model's

@@ -17,7 +17,7 @@ std::string cache_key(std::span<const TokenWindows> tokens, const TextRequest& r
   };
   append(&request.clip_skip, 1);
   for (const LoraUse& use : request.loras) {
-    const auto adapter = reinterpret_cast<uintptr_t>(use.adapter.get());
+    const uint64_t adapter = use.adapter->id();
     append(&adapter, 1);
     append(&use.strength, 1);
   }
@@ -27,10 +27,6 @@ std::string cache_key(std::span<const TokenWindows> tokens, const TextRequest& r
     append(windows.weights.data(), windows.weights.size());
   }
   return key;
-}
-
-bool are_alive(std::span<const std::weak_ptr<const LoraAdapter>> adapters) {
-  return std::none_of(adapters.begin(), adapters.end(), [](const auto& adapter) { return adapter.expired(); });
 }
 
 bool is_weighted(const TokenWindows& tokens) {
@@ -81,20 +77,14 @@ TextConditioning TextConditioner::encode_cached(const Tokens& tokens, const Text
                                                 const CancelToken* cancel) {
   std::string key = cache_key(tokens, request);
   if (const auto found = cache_.find(key); found != cache_.end()) {
-    if (are_alive(found->second->adapters)) {
-      recent_.splice(recent_.begin(), recent_, found->second);
-      return recent_.front().value;
-    }
-    // Another adapter has got the address of one that is gone.
-    recent_.erase(found->second);
-    cache_.erase(found);
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return recent_.front().value;
   }
   LoraSet loras;
   for (const LoraUse& use : request.loras) loras.add(use.adapter, use.strength);
   const Context context{device_, &loras, cancel, {}};
   TextConditioning conditioning = encode_windows(context, tokens, request.clip_skip);
-  recent_.push_front({key, conditioning, {}});
-  for (const LoraUse& use : request.loras) recent_.front().adapters.push_back(use.adapter);
+  recent_.push_front({key, conditioning});
   cache_.emplace(std::move(key), recent_.begin());
   if (cache_.size() > kCachedPrompts) {
     cache_.erase(recent_.back().key);

@@ -78,7 +78,6 @@ class TextConditioner {
     std::string key;
     TextConditioning value;
     // Whose addresses are in the key. Not kept alive for it: an adapter is many times the size of what is cached.
-    std::vector<std::weak_ptr<const LoraAdapter>> adapters;
   };
   std::list<CacheEntry> recent_;  // last used first
   std::unordered_map<std::string, std::list<CacheEntry>::iterator> cache_;

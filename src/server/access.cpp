@@ -96,16 +96,6 @@ void CorsPolicy::apply_preflight(const HttpRequest& request, std::string_view al
   response.headers.emplace_back("Access-Control-Max-Age", kPreflightSeconds);
 }
 
-std::vector<std::string> split_list(std::string_view text) {
-  std::vector<std::string> words;
-  while (!text.empty()) {
-    const std::string_view word = text.substr(0, text.find(','));
-    text.remove_prefix(std::min(text.size(), word.size() + 1));
-    if (!trim(word).empty()) words.emplace_back(trim(word));
-  }
-  return words;
-}
-
 std::string request_id_for(const HttpRequest& request) {
   const std::string given = request.header("x-request-id");
   if (!given.empty() && given.size() <= kMaxRequestId && std::all_of(given.begin(), given.end(), is_id_character)) {

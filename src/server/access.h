@@ -42,8 +42,6 @@ class CorsPolicy {
   bool any_ = false;
 };
 
-// "a, b ,c": the words between commas without the blanks around them.
-std::vector<std::string> split_list(std::string_view text);
 // The client's X-Request-Id where it is 1..128 characters of A-Z a-z 0-9 . _ -; else a new one.
 std::string request_id_for(const HttpRequest& request);
 

@@ -77,7 +77,8 @@ DiffusionWorker::DiffusionWorker(std::string_view name, bool sdxl, const WorkerO
   info_.default_guidance = options.guidance;
   info_.default_scheduler = find_sampler(options.scheduler).name;
 
-  device_ = make_device(options.backend, options.dtype, options.threads);
+  device_ = make_device(
+      {options.backend, options.backend == "cpu" ? options.dtype : "auto", options.threads, options.cuda});
   info_.device = device_->description();
   info_.dtype = name_of(device_->compute_dtype());
   PipelineOptions pipeline_options;

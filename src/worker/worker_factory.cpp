@@ -1,40 +1,46 @@
 #include "worker/worker_factory.h"
 
-#include <algorithm>
 #include <array>
+#include <optional>
 
 #include "base/error.h"
+#include "device/cuda_backend.h"
 #include "weights/checkpoint.h"
 #include "worker/diffusion_worker.h"
 
 namespace dreamlab {
 namespace {
 
+std::optional<std::string> nothing_missing() {
+  return std::nullopt;
+}
+std::optional<std::string> why_no_rknn_device() {
+  return "this program was built without it";
+}
+
 struct Backend {
   std::string_view name;
-  bool built_in;
+  std::optional<std::string> (*why_not)();  // nullopt: it works here
 };
 // In the order in which auto looks for one.
-constexpr std::array<Backend, 3> kBackends{{{"cuda", false}, {"rknn", false}, {"cpu", true}}};
-
-// The backend that options.backend means here.
-std::string_view chosen_backend(const std::string& name) {
-  const bool any = name == "auto";
-  const auto found = std::find_if(kBackends.begin(), kBackends.end(), [&](const Backend& backend) {
-    return any ? backend.built_in : backend.name == name;
-  });
-  if (found == kBackends.end())
-    fail(ErrorKind::invalid_argument, "BACKEND={}: not allowed; auto, cuda, cpu, rknn is", name);
-  if (!found->built_in)
-    fail(ErrorKind::unavailable, "BACKEND={}: this program was built without it; cpu and auto work", name);
-  return found->name;
-}
+constexpr std::array<Backend, 3> kBackends{
+    {{"cuda", why_no_cuda_device}, {"rknn", why_no_rknn_device}, {"cpu", nothing_missing}}};
 
 }  // namespace
 
+std::string_view resolve_backend(const std::string& name) {
+  for (const Backend& backend : kBackends) {
+    if (name != "auto" && name != backend.name) continue;
+    const std::optional<std::string> why_not = backend.why_not();
+    if (!why_not) return backend.name;
+    if (name != "auto") fail(ErrorKind::unavailable, "BACKEND={}: {}; cpu and auto work", name, *why_not);
+  }
+  fail(ErrorKind::invalid_argument, "BACKEND={}: not allowed; auto, cuda, cpu, rknn is", name);
+}
+
 std::shared_ptr<PipelineWorker> make_worker(const WorkerOptions& options) {
   WorkerOptions resolved = options;
-  resolved.backend = chosen_backend(options.backend);
+  resolved.backend = resolve_backend(options.backend);
   if (options.model.empty())
     fail(ErrorKind::unavailable, "no model: name a checkpoint file or a diffusers directory in MODEL");
   std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(options.model);

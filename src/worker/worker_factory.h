@@ -1,11 +1,17 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "worker/pipeline_worker.h"
 #include "worker/worker_options.h"
 
 namespace dreamlab {
+
+// The backend that a value of BACKEND means on this machine: "cuda" or "cpu". Throws Error: unavailable, with the
+// reason, for one that is not there; invalid_argument for one that does not exist.
+std::string_view resolve_backend(const std::string& name);
 
 // The worker for a model, by backend, USE_SDXL and what the checkpoint is. Loads the model. Throws Error, one line:
 // unavailable (no such file, a backend that is not there), invalid_file (damaged, another kind of file, or SDXL where

@@ -36,7 +36,26 @@ std::vector<StyleEntry> styles_of(const Config& config, ModelSlot slot) {
   return read_styles(path, lora_root(config, slot));
 }
 
+CudaOptions cuda_options(const Config& config) {
+  CudaOptions options;
+  options.device = cuda_devices(config).front();
+  const std::string dtype = *config.text("CUDA_DTYPE");
+  options.dtype = dtype == "fp32" ? DType::f32 : dtype == "bf16" ? DType::bf16 : DType::f16;
+  options.flash_attention = *config.boolean("CUDA_ENABLE_XFORMERS");
+  options.slice_attention = *config.boolean("CUDA_ATTENTION_SLICING");
+  options.memory_limit = static_cast<size_t>(*config.integer("VRAM_MAX")) << 20;
+  return options;
+}
+
 }  // namespace
+
+std::vector<int> cuda_devices(const Config& config) {
+  try {
+    return parse_cuda_devices(*config.text("CUDA_DEVICE"));
+  } catch (const Error& error) {
+    fail(error.kind(), "CUDA_DEVICE={}: {}", *config.text("CUDA_DEVICE"), error.what());
+  }
+}
 
 fs::path lora_root(const Config& config, ModelSlot slot) {
   const bool sdxl = slot == ModelSlot::sdxl || config.boolean("USE_SDXL").value_or(false);
@@ -53,6 +72,7 @@ WorkerOptions worker_options(const Config& config, ModelSlot slot) {
   options.backend = *config.text("BACKEND");
   options.dtype = *config.text("CPU_DTYPE");
   options.threads = threads_of_a_worker(config);
+  options.cuda = cuda_options(config);
   options.size = config.size("DEFAULT_SIZE");
   options.steps = static_cast<int>(*config.integer("DEFAULT_STEPS"));
   options.guidance = *config.number("DEFAULT_GUIDANCE");

@@ -8,6 +8,7 @@
 #include "base/cancel.h"
 #include "base/config.h"
 #include "base/picture_size.h"
+#include "device/cuda_backend.h"
 #include "pipeline/request.h"
 #include "scheduler/random.h"
 #include "worker/model_location.h"
@@ -25,6 +26,7 @@ struct WorkerOptions {
   std::string backend = "auto";  // auto, cuda, cpu, rknn
   std::string dtype = "auto";    // of the CPU device: auto, bf16, fp32
   int threads = 0;               // of the CPU device; 0: one per processor
+  CudaOptions cuda;              // of the CUDA device
 
   std::optional<PictureSize> size;  // unset: the model's native size
   int steps = 4;
@@ -39,6 +41,9 @@ struct WorkerOptions {
 // From the environment: model, device, defaults, and the styles of STYLES (styles.yaml where it is there). The
 // processors are divided among NUM_WORKERS. Throws Error where a value or the styles file is wrong.
 WorkerOptions worker_options(const Config& config, ModelSlot slot = ModelSlot::main);
+
+// The GPUs that CUDA_DEVICE names. Throws Error.
+std::vector<int> cuda_devices(const Config& config);
 
 // LORA_ROOT, else MODEL_ROOT (for the SDXL slot SDXL_MODEL_ROOT), else the current directory.
 std::filesystem::path lora_root(const Config& config, ModelSlot slot = ModelSlot::main);

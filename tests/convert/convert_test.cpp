@@ -178,7 +178,7 @@ TEST_F(Convert, RefusesTargetsThatAreThereOrOfAnotherKind) {
 }
 
 std::vector<float> latents_of(const fs::path& checkpoint, const fs::path& lora = "", float strength = 1) {
-  const auto device = make_device("cpu", "fp32", 2);
+  const auto device = make_device({.device = "cpu", .dtype = "fp32", .threads = 2});
   Pipeline pipeline(*device, Checkpoint::open(checkpoint), {});
   GenerationRequest request = pipeline.default_request();
   request.prompt = "a red fox";

@@ -46,7 +46,7 @@ class Demo : public ::testing::Test {
     return pictures;
   }
 
-  const std::unique_ptr<Device> device_ = make_device("cpu", "fp32", 2);
+  const std::unique_ptr<Device> device_ = make_device({.device = "cpu", .dtype = "fp32", .threads = 2});
   const Judge judge_{*device_};
   mutable Pipeline pipeline_{*device_, Checkpoint::open(*find_asset("models/demo")), {}};
   const std::vector<Facts> prompts_ = test_prompts();

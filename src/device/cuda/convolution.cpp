@@ -16,11 +16,14 @@ enum Uid : int64_t { x_uid = 1, filters_uid, bias_uid, image_bias_uid, residual_
 
 auto key(const ConvProblem& p) {
   return std::tuple(p.dtype, p.images, p.height, p.width, p.in_channels, p.out_channels, p.geometry.kernel,
-                    p.geometry.stride, p.geometry.pad_before, p.geometry.pad_after, p.bias, p.image_bias, p.residual);
+                    p.geometry.stride, p.geometry.pad_before, p.geometry.pad_after, p.bias, p.image_bias, p.residual,
+                    p.bias_dtype);
 }
 
-EngineRules rules(const ConvProblem& problem) {
-  return {.tensor_cores = problem.dtype != DType::f32};
+EngineRules rules(const ConvProblem& p) {
+  // cuDNN's fallbacks for fused graphs are slower than a convolution of its own and a kernel after it, and take seconds
+  // to compile.
+  return {.tensor_cores = p.dtype != DType::f32, .fallbacks = !p.bias && !p.image_bias && !p.residual};
 }
 
 int64_t out_size(int64_t size, const ConvGeometry& geometry) {
@@ -60,16 +63,17 @@ OperationGraph build(const ConvProblem& p, cudnnHandle_t handle) {
   TensorInfo result = nhwc(y_uid, type, p.images, p.out_channels, out_height, out_width);
   result.alignment = alignment(bytes.y);
 
-  // What is added, in order; the last sum is y, those before it are never stored.
+  // What is added; the last sum is y, those before it are never stored. The residual comes first because cuDNN's
+  // kernels for bias and residual add them in that order.
   std::vector<TensorInfo> addends;
-  if (p.bias) addends.push_back(nhwc(bias_uid, CUDNN_DATA_FLOAT, 1, p.out_channels, 1, 1));
-  if (p.image_bias) {
-    addends.push_back(nhwc(image_bias_uid, type, p.images, p.out_channels, 1, 1));
-    addends.back().alignment = alignment(bytes.image_bias);
-  }
   if (p.residual) {
     addends.push_back(result);
     addends.back().uid = residual_uid;
+  }
+  if (p.bias) addends.push_back(nhwc(bias_uid, cudnn_type(p.bias_dtype), 1, p.out_channels, 1, 1));
+  if (p.image_bias) {
+    addends.push_back(nhwc(image_bias_uid, type, p.images, p.out_channels, 1, 1));
+    addends.back().alignment = alignment(bytes.image_bias);
   }
   const auto sum = [&](size_t terms) -> const Descriptor& {
     if (terms == addends.size()) return graph.tensor(result);

@@ -20,9 +20,12 @@ struct ConvProblem {
   DType dtype;  // f16, bf16 or f32, of all tensors but the bias; sums are f32
   int64_t images, height, width, in_channels, out_channels;  // height and width: x's
   ConvGeometry geometry;
-  bool bias;        // [out], f32
+  bool bias;        // [out]
   bool image_bias;  // [images, out]
   bool residual;    // shape of the result
+  // f32 or `dtype`. For the latter cuDNN has ready kernels that add residual and bias; for an f32 bias to f16 or bf16
+  // it compiles a general one.
+  DType bias_dtype = DType::f32;
 
   std::strong_ordering operator<=>(const ConvProblem& other) const;
   bool operator==(const ConvProblem& other) const { return (*this <=> other) == 0; }
@@ -34,7 +37,7 @@ struct ConvArguments {
   const void* filters;
   const void* bias;
   const void* image_bias;
-  const void* residual;  // may be y
+  const void* residual;
   void* y;
 };
 

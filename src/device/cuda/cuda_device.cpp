@@ -24,7 +24,7 @@ struct CudaLinearWeights : LinearWeights {
 // the few outputs of a last convolution are padded with zeros.
 struct CudaConvWeights : ConvWeights {
   std::shared_ptr<void> filters;
-  std::shared_ptr<void> bias;  // [padded out], f32; null: none
+  std::shared_ptr<void> bias;  // [padded out] in the compute dtype; null: none
   int64_t padded_out = 0;
 };
 
@@ -174,9 +174,9 @@ class CudaDevice final : public Device {
     check_launch("packing filters");
     if (bias != nullptr) {
       const Tensor staged_bias = stage(*bias);
-      out->bias = context_.allocate_weights(static_cast<size_t>(out->padded_out) * sizeof(float));
+      out->bias = context_.allocate_weights(static_cast<size_t>(out->padded_out) * size_of(dtype_));
       // As filters of one input: the padding becomes zero.
-      reorder_filters(elements(staged_bias), out->out_channels, 1, 1, out->padded_out, {out->bias.get(), DType::f32},
+      reorder_filters(elements(staged_bias), out->out_channels, 1, 1, out->padded_out, {out->bias.get(), dtype_},
                       stream());
       check_launch("packing a bias");
     }
@@ -236,7 +236,7 @@ class CudaDevice final : public Device {
                                ? out
                                : empty(Shape{x.dim(0), out_height, out_width, w.padded_out}, dtype_);
     if (!convolve_plain(x, w, product)) convolve_by_columns(x, w, product);
-    finish_pass(product, epilogue, static_cast<const float*>(w.bias.get()), out);
+    finish_pass(product, epilogue, w.bias.get(), out);
     return out;
   }
 
@@ -259,7 +259,7 @@ class CudaDevice final : public Device {
                               .k_stride = keys.row_stride(),
                               .v_stride = values.row_stride(),
                               .causal = causal};
-    if (dtype_ != DType::f32 && !options_.slice_attention && gpu_->sdpa.supports(problem))
+    if (dtype_ != DType::f32 && options_.flash_attention && !options_.slice_attention && gpu_->sdpa.supports(problem))
       gpu_->sdpa.run(problem, queries.data(), keys.data(), values.data(), out.data(),
                      context_.workspace(gpu_->sdpa.workspace_bytes(problem)));
     else
@@ -420,14 +420,14 @@ class CudaDevice final : public Device {
     finish_pass(out, epilogue, nullptr, out);
   }
 
-  void finish_pass(const Tensor& product, const Epilogue& epilogue, const float* bias, const Tensor& out) {
+  void finish_pass(const Tensor& product, const Epilogue& epilogue, const void* bias, const Tensor& out) {
     FinishArgs args;
     args.rows = out.rows();
     args.channels = out.channels();
     args.rows_per_image = out.rows() / images_of(out);
     args.product_stride = product.channels();
     args.product = elements(product);
-    args.bias = bias;
+    args.bias = {bias, dtype_};
     args.scale = epilogue.scale;
     args.addend = elements(epilogue.addend);
     args.image_bias = elements(epilogue.image_bias);
@@ -496,6 +496,7 @@ class CudaDevice final : public Device {
       if (tensor != nullptr && tensor->dtype() != dtype_) return false;
     ConvProblem problem = conv_problem(x, w);
     problem.bias = w.bias != nullptr;
+    problem.bias_dtype = dtype_;  // with it the library has kernels that are compiled already
     problem.image_bias = epilogue.image_bias != nullptr;
     problem.residual = epilogue.residual != nullptr;
     if (!gpu_->convolutions.supports(problem)) return false;

@@ -1,5 +1,6 @@
 // The one function that the program looks for in libdreamlab_cuda.so.
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 
 #include "device/cuda/cuda_device.h"
 #include "device/cuda_backend.h"
@@ -17,6 +18,10 @@ bool has_device(std::string& why) {
   cudaGetLastError();
   if (status == cudaSuccess && count > 0) return true;
   why = status == cudaSuccess ? "none is there" : cudaGetErrorString(status);
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) == cudaSuccess && driver / 1000 < CUDART_VERSION / 1000)
+    why = fmt::format("the driver knows CUDA {}.{} at most; {} is needed", driver / 1000, driver % 1000 / 10,
+                      CUDART_VERSION / 1000);
   return false;
 }
 

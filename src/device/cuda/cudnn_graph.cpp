@@ -28,40 +28,58 @@ void append(std::string& list, const std::string& item) {
   list += (list.empty() ? "" : "; ") + item;
 }
 
-// Deprecated knobs are looked at, too: the engines of older versions still have them.
-enum class SplitKnob { none, count, flag };  // count: into how many parts (0 or 1: whole); flag: 0 is off
-SplitKnob split_knob(cudnnBackendKnobType_t type) {
-  switch (type) {
+// More than any engine has (9 of them are the most seen), fewer than there are kinds of knobs in any cuDNN 9.
+constexpr int64_t max_knobs = 32;
+
+// The setting of a knob at which sums are not split; nothing for other knobs. Deprecated ones are among them: older
+// versions' engines still have them.
+std::optional<int64_t> whole_sums(cudnnBackendKnobType_t knob) {
+  switch (knob) {
     case CUDNN_KNOB_TYPE_SPLIT_K:
+    case CUDNN_KNOB_TYPE_SPLIT_K_BUF:
     case CUDNN_KNOB_TYPE_SPLIT_K_SLC:
     case CUDNN_KNOB_TYPE_SPLIT_H:
     case CUDNN_KNOB_TYPE_SPLIT_RS:
     case CUDNN_KNOB_TYPE_SPLIT_COLS:
     case CUDNN_KNOB_TYPE_SPLIT_P_SLC:
-      return SplitKnob::count;
+      return 1;  // part
     case CUDNN_KNOB_TYPE_SLICED:
     case CUDNN_KNOB_TYPE_STREAM_K:
-      return SplitKnob::flag;
+      return 0;  // off
     default:
-      return SplitKnob::none;
+      return std::nullopt;
   }
 }
 
+Descriptor engine_of(const Descriptor& config) {
+  return config.descriptor_of(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+}
+
+// What a configuration chooses, and whole sums where it leaves that to the engine.
 EngineChoice choice_of(const Descriptor& config) {
+  const Descriptor engine = engine_of(config);
   EngineChoice choice;
-  choice.engine = config.descriptor_of(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR)
-                      .value_of<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
+  choice.engine = engine.value_of<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX);
   for (const Descriptor& knob :
-       config.descriptors_of(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR))
+       config.descriptors_of(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR, max_knobs))
     choice.knobs.emplace_back(knob.value_of<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE),
                               knob.value_of<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE));
+  for (const Descriptor& knob :
+       engine.descriptors_of(CUDNN_ATTR_ENGINE_KNOB_INFO, CUDNN_BACKEND_KNOB_INFO_DESCRIPTOR, max_knobs)) {
+    const auto type = knob.value_of<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_INFO_TYPE);
+    if (std::ranges::any_of(choice.knobs, [&](const auto& chosen) { return chosen.first == type; })) continue;
+    if (const auto whole = whole_sums(type))
+      choice.knobs.emplace_back(type, *whole);
+    else
+      choice.complete = false;
+  }
   return choice;
 }
 
 std::optional<std::string> objection_to(const Descriptor& config, const EngineChoice& choice,
                                         const EngineRules& rules) {
-  const Descriptor engine = config.descriptor_of(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-  for (const auto note : engine.values_of<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE)) {
+  for (const auto note : engine_of(config).values_of<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
+                                                                                  CUDNN_NUMERICAL_NOTE_TYPE_COUNT)) {
     switch (note) {
       case CUDNN_NUMERICAL_NOTE_TENSOR_CORE:
         if (!rules.tensor_cores) return "rounds to TF32";
@@ -83,10 +101,8 @@ std::optional<std::string> objection_to(const Descriptor& config, const EngineCh
         break;
     }
   }
-  for (const auto& [type, value] : choice.knobs) {
-    const SplitKnob kind = split_knob(type);
-    if ((kind == SplitKnob::count && value > 1) || (kind == SplitKnob::flag && value > 0)) return "splits its sums";
-  }
+  for (const auto& [type, value] : choice.knobs)
+    if (const auto whole = whole_sums(type); whole && value != *whole) return "splits its sums";
   const auto workspace = config.value_of<int64_t>(CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE);
   if (workspace > rules.max_workspace_bytes) return fmt::format("wants {} bytes of workspace", workspace);
   return std::nullopt;
@@ -97,7 +113,8 @@ std::vector<Descriptor> suggested_configs(const OperationGraph& graph, cudnnBack
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph.descriptor());
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
   heuristics.finalize("asking for engines");
-  return heuristics.descriptors_of(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+  return heuristics.descriptors_of(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+                                   heuristics.descriptor_count(CUDNN_ATTR_ENGINEHEUR_RESULTS));
 }
 
 Descriptor config_of(const OperationGraph& graph, const EngineChoice& choice) {
@@ -121,11 +138,12 @@ Descriptor config_of(const OperationGraph& graph, const EngineChoice& choice) {
   return config;
 }
 
-// The plan of a configuration if the rules allow it; else appends why not to `refusal`.
-std::optional<ExecutionPlan> plan_of(Descriptor config, const EngineChoice& choice, const EngineRules& rules,
+// The plan of a choice if the rules allow it; else appends why not to `refusal`.
+std::optional<ExecutionPlan> plan_of(const OperationGraph& graph, const EngineChoice& choice, const EngineRules& rules,
                                      std::string& refusal) {
   std::optional<std::string> objection;
   try {
+    Descriptor config = config_of(graph, choice);
     objection = objection_to(config, choice, rules);
     if (!objection) {
       ExecutionPlan plan(std::move(config));
@@ -190,18 +208,20 @@ int64_t Descriptor::get_attribute(cudnnBackendAttributeName_t name, cudnnBackend
   return count;
 }
 
-std::vector<Descriptor> Descriptor::descriptors_of(cudnnBackendAttributeName_t name,
-                                                   cudnnBackendDescriptorType_t type) const {
+std::vector<Descriptor> Descriptor::descriptors_of(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type,
+                                                   int64_t capacity) const {
+  if (capacity <= 0) return {};
   // cuDNN fills in descriptors that the caller has made.
-  const int64_t count = get_attribute(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
   std::vector<Descriptor> values;
   std::vector<cudnnBackendDescriptor_t> plain;
-  for (int64_t i = 0; i < count; ++i) plain.push_back(values.emplace_back(type).get());
-  if (count > 0) {
-    const int64_t written = get_attribute(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, plain.data());
-    values.erase(values.begin() + std::min(written, count), values.end());
-  }
+  for (int64_t i = 0; i < capacity; ++i) plain.push_back(values.emplace_back(type).get());
+  const int64_t count = get_attribute(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, capacity, plain.data());
+  values.erase(values.begin() + std::clamp(count, int64_t{0}, capacity), values.end());
   return values;
+}
+
+int64_t Descriptor::descriptor_count(cudnnBackendAttributeName_t name) const {
+  return get_attribute(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, nullptr);
 }
 
 Descriptor Descriptor::descriptor_of(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type) const {
@@ -308,13 +328,13 @@ void ExecutionPlan::execute(cudnnHandle_t handle, std::span<const std::pair<int6
 std::optional<ChosenPlan> find_plan(const OperationGraph& graph, const EngineRules& rules, std::string& refusal) {
   refusal.clear();
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+    if (mode == CUDNN_HEUR_MODE_FALLBACK && !rules.fallbacks) break;
     try {
-      std::vector<Descriptor> configs = suggested_configs(graph, mode);
+      const std::vector<Descriptor> configs = suggested_configs(graph, mode);
       if (configs.empty()) append(refusal, "cuDNN suggests no engine");
-      for (Descriptor& config : configs) {
+      for (const Descriptor& config : configs) {
         EngineChoice choice = choice_of(config);
-        if (auto plan = plan_of(std::move(config), choice, rules, refusal))
-          return ChosenPlan{std::move(choice), std::move(*plan)};
+        if (auto plan = plan_of(graph, choice, rules, refusal)) return ChosenPlan{std::move(choice), std::move(*plan)};
       }
     } catch (const Error& error) {
       append(refusal, error.what());
@@ -326,12 +346,7 @@ std::optional<ChosenPlan> find_plan(const OperationGraph& graph, const EngineRul
 std::optional<ExecutionPlan> make_plan(const OperationGraph& graph, const EngineChoice& choice,
                                        const EngineRules& rules, std::string& refusal) {
   refusal.clear();
-  try {
-    return plan_of(config_of(graph, choice), choice, rules, refusal);
-  } catch (const Error& error) {
-    refusal = error.what();
-    return std::nullopt;
-  }
+  return plan_of(graph, choice, rules, refusal);
 }
 
 }  // namespace dreamlab::cuda

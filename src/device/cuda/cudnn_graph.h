@@ -6,6 +6,7 @@
 // Descriptors, attributes and their types: https://docs.nvidia.com/deeplearning/cudnn/backend/latest/api/
 #include <cudnn_graph.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -84,17 +85,20 @@ class Descriptor {
     get_attribute(name, AttributeType<T>::value, 1, &value);
     return value;
   }
+  // At most `capacity` elements.
   template <typename T>
-  std::vector<T> values_of(cudnnBackendAttributeName_t name) const {
-    std::vector<T> values(static_cast<size_t>(get_attribute(name, AttributeType<T>::value, 0, nullptr)));
-    if (!values.empty())
-      values.resize(static_cast<size_t>(
-          get_attribute(name, AttributeType<T>::value, static_cast<int64_t>(values.size()), values.data())));
+  std::vector<T> values_of(cudnnBackendAttributeName_t name, int64_t capacity) const {
+    std::vector<T> values(static_cast<size_t>(capacity));
+    const int64_t count = get_attribute(name, AttributeType<T>::value, capacity, values.data());
+    values.resize(static_cast<size_t>(std::clamp(count, int64_t{0}, capacity)));
     return values;
   }
-  // Copies of the descriptors, all of `type`, that the attribute holds.
-  std::vector<Descriptor> descriptors_of(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type) const;
+  // Copies of the descriptors, all of `type` and at most `capacity`, that the attribute holds.
+  std::vector<Descriptor> descriptors_of(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type,
+                                         int64_t capacity) const;
   Descriptor descriptor_of(cudnnBackendAttributeName_t name, cudnnBackendDescriptorType_t type) const;
+  // How many descriptors the attribute holds. Not every attribute tells.
+  int64_t descriptor_count(cudnnBackendAttributeName_t name) const;
 
   void finalize(std::string_view what);
   [[nodiscard]] cudnnStatus_t try_finalize() noexcept;
@@ -102,7 +106,7 @@ class Descriptor {
  private:
   void set_attribute(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
                      const void* values);
-  // The number of elements there are (requested = 0) or were written.
+  // The number of elements written (or, for some attributes, there to be written where `requested` is 0).
   int64_t get_attribute(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t requested,
                         void* values) const;
 
@@ -158,6 +162,7 @@ class OperationGraph {
 // (Winograd, FFT, reduced-precision sums, narrowed operands).
 struct EngineRules {
   bool tensor_cores = true;  // false for f32 tensors, which tensor cores would round to TF32
+  bool fallbacks = true;     // also what cuDNN suggests only for want of something better
   int64_t max_workspace_bytes = int64_t{256} << 20;
 };
 
@@ -165,8 +170,10 @@ struct EngineRules {
 struct EngineChoice {
   int64_t engine = 0;
   std::vector<std::pair<cudnnBackendKnobType_t, int64_t>> knobs;
+  // Whether those are all its knobs. Others it sets as it sees fit for each graph.
+  bool complete = true;
 
-  // "engine 5 (knob 2 = 13, knob 12 = 0)"
+  // "engine 5 (knob 2 = 13, knob 17 = 1)"
   std::string description() const;
 };
 
@@ -269,6 +276,7 @@ class PlanCache {
     if (known == singles_.end()) known = singles_.emplace(single, choose(single, rules)).first;
     const SingleImage& chosen = known->second;
     if (chosen.plan == nullptr || problem.images == 1) return {{chosen.plan, 1}, chosen.refusal};
+    if (!chosen.choice.complete) return {{chosen.plan, 1}, "one image at a time: the engine sets knobs by itself"};
 
     std::string refusal;
     try {

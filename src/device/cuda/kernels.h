@@ -32,9 +32,9 @@ struct FinishArgs {
   int64_t rows_per_image = 1;
   int64_t product_stride = 0;  // elements from one row of the product to the next, >= channels
   Elements product;
-  const float* bias = nullptr;  // [channels]
+  Elements bias;  // [channels]
   float scale = 1.0f;
-  Elements addend, image_bias, residual;  // data null: none
+  Elements addend, image_bias, residual;  // like the bias, none where data is null
   Activation activation = Activation::none;
   MutableElements result;
 };

@@ -16,7 +16,7 @@ __global__ void finish_kernel(FinishArgs args) {
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
     const int64_t row = i / args.channels, channel = i % args.channels;
     float value = load_any(args.product, row * args.product_stride + channel);
-    if (args.bias != nullptr) value += args.bias[channel];
+    if (args.bias.data != nullptr) value += load_any(args.bias, channel);
     value *= args.scale;
     if (args.addend.data != nullptr) value += load_any(args.addend, i);
     if (args.image_bias.data != nullptr)
@@ -35,8 +35,8 @@ __global__ void finish_vectors_kernel(FinishArgs args) {
     const int64_t i = v * kVector, row = i / args.channels, channel = i % args.channels;
     float value[kVector], other[kVector];
     load_vector(static_cast<const T*>(args.product.data) + i, value);
-    if (args.bias != nullptr) {
-      load_vector(args.bias + channel, other);
+    if (args.bias.data != nullptr) {
+      load_vector(static_cast<const T*>(args.bias.data) + channel, other);
 #pragma unroll
       for (int j = 0; j < kVector; ++j) value[j] += other[j];
     }
@@ -156,7 +156,7 @@ void convert_rows(Elements from, int64_t row_stride, int64_t rows, int64_t chann
 void finish(const FinishArgs& args, cudaStream_t stream) {
   const DType dtype = args.result.dtype;
   const bool vectors = args.channels % kVector == 0 && args.product_stride == args.channels &&
-                       args.product.dtype == dtype && fits(args.addend, dtype) && fits(args.image_bias, dtype) &&
+                       args.product.dtype == dtype && fits(args.bias, dtype) && fits(args.addend, dtype) && fits(args.image_bias, dtype) &&
                        fits(args.residual, dtype);
   if (!vectors) {
     finish_kernel<<<blocks_for(args.rows * args.channels), kThreads, 0, stream>>>(args);

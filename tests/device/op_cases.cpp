@@ -1,50 +1,14 @@
-// Every operation of the fast CPU device against the reference device, from one table of cases.
+#include "device/op_cases.h"
+
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
-#include <ostream>
-#include <random>
 
-#include "device/device.h"
 #include "device/reference/reference_device.h"
 
 namespace dreamlab {
 namespace {
-
-// Runs one operation on a device, with inputs that depend on the case alone.
-class Inputs {
- public:
-  explicit Inputs(Device& device) : device_(device) {}
-  std::vector<float> values(int64_t count, float scale = 1.0f) {
-    std::normal_distribution<float> normal(0.0f, scale);
-    std::vector<float> out(static_cast<size_t>(count));
-    // Values that bf16 holds exactly, so that the devices start from the same numbers.
-    for (float& v : out) v = static_cast<float>(BFloat16::from_float(normal(random_)));
-    return out;
-  }
-  Tensor tensor(Shape shape, float scale = 1.0f) { return device_.upload(values(shape.elements(), scale), shape); }
-  HostTensor host(Shape shape, float scale = 1.0f) {
-    return HostTensor::from_f32(values(shape.elements(), scale), shape);
-  }
-  NormWeights norm(int64_t channels) {
-    return {device_.upload(values(channels), Shape{channels}, DType::f32),
-            device_.upload(values(channels), Shape{channels}, DType::f32), 1e-5f};
-  }
-
- private:
-  Device& device_;
-  std::mt19937 random_{7};
-};
-
-struct OpCase {
-  std::string name;
-  std::function<Tensor(Device&, Inputs&)> run;
-};
-void PrintTo(const OpCase& op, std::ostream* out) {
-  *out << op.name;
-}
 
 OpCase conv_case(std::string name, Shape x, int64_t out, ConvGeometry g, std::optional<Size> upsample = std::nullopt) {
   return {std::move(name), [=](Device& device, Inputs& in) {
@@ -77,6 +41,8 @@ OpCase activation_case(std::string name, Activation activation) {
             return device.activate(in.tensor(Shape{2, 5, 37}, 3.0f), activation);
           }};
 }
+
+}  // namespace
 
 std::vector<OpCase> op_cases() {
   std::vector<OpCase> cases = {
@@ -176,7 +142,7 @@ std::vector<OpCase> op_cases() {
   return cases;
 }
 
-class DeviceOps : public testing::TestWithParam<OpCase> {};
+namespace {
 
 double largest_difference(const std::vector<float>& a, const std::vector<float>& b, double& largest_value) {
   double difference = 0;
@@ -187,6 +153,8 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
   }
   return difference;
 }
+
+}  // namespace
 
 void expect_agreement(const OpCase& op, Device& device, double tolerance) {
   const auto reference = make_reference_device();
@@ -199,33 +167,4 @@ void expect_agreement(const OpCase& op, Device& device, double tolerance) {
       << op.name << " on " << device.description() << ": off by " << difference << " of " << largest;
 }
 
-TEST_P(DeviceOps, AgreesWithTheReferenceInF32) {
-  const auto device = make_cpu_device({.threads = 2, .dtype = DType::f32});
-  expect_agreement(GetParam(), *device, 2e-5);
-}
-
-// One rounding to bf16 is 2^-9 of a value; products of rounded operands are exact in f32, so a result carries little
-// more than the rounding of its own storage and of intermediate tensors.
-TEST_P(DeviceOps, AgreesWithTheReferenceInBf16) {
-  const auto device = make_cpu_device({.threads = 2, .dtype = DType::bf16});
-  expect_agreement(GetParam(), *device, 1.0 / 128);
-}
-
-TEST_P(DeviceOps, GivesTheSameBitsForAnyNumberOfThreads) {
-  for (DType dtype : {DType::f32, DType::bf16}) {
-    std::vector<float> first;
-    for (int threads : {1, 2, 3}) {
-      const auto device = make_cpu_device({.threads = threads, .dtype = dtype});
-      Inputs inputs(*device);
-      const std::vector<float> values = device->download(GetParam().run(*device, inputs));
-      if (first.empty()) first = values;
-      EXPECT_EQ(first, values) << GetParam().name << " with " << threads << " threads";
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(All, DeviceOps, testing::ValuesIn(op_cases()),
-                         [](const testing::TestParamInfo<OpCase>& info) { return std::to_string(info.index); });
-
-}  // namespace
 }  // namespace dreamlab
