@@ -35,7 +35,7 @@ constexpr Setting kSettings[] = {
      kCpuDtypes},
     {"CUDA_DTYPE", SettingType::choice, "fp16", "precision on a GPU", kCudaDtypes},
     {"CUDA_DEVICE", SettingType::text, "cuda:0", "which GPU: cuda:N; several, with commas, have a worker each"},
-    {"VRAM_MAX", SettingType::integer, "0", "MiB of a GPU's memory that may be held; 0: all of it"},
+    {"VRAM_MAX", SettingType::integer, "0", "MiB of a GPU's memory that may be held; 0: all of it", {}, 0, 10000000},
     {"CUDA_ENABLE_XFORMERS", SettingType::boolean, "1", "memory-efficient (flash) attention"},
     {"CUDA_ATTENTION_SLICING", SettingType::boolean, "0", "attention computed in slices, for less memory"},
     {"THREADS",
