@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ struct BenchFlags {
   double guidance = 1.0;
   int batch = 1;
   int threads = 0;
-  int repeat = 3;
+  int repeat = 0;  // 0: 20 on a GPU, else 3
+  bool profile = false;
   std::string dtype = "auto", device = "cpu";
   std::vector<std::string> only;
   bool json = false;
@@ -58,6 +60,8 @@ struct BenchReport {
   double peak_tflops = 0;
   std::vector<Stage> stages;
   double peak_memory_mib = 0;
+  std::optional<double> peak_gpu_memory_mib;
+  std::vector<OperationTime> operations;  // of one UNet pass, where a profile was asked for
   std::string device, dtype, model, size;
   int threads = 0, batch = 1, steps = 4;
 };
@@ -81,10 +85,13 @@ double measure_peak_tflops(Device& device) {
   struct ProductShape {
     int64_t rows, in, out;
   };
-  constexpr ProductShape kShapes[] = {{1024, 1280, 1280}, {2048, 1024, 1024}, {4096, 640, 640}};
+  constexpr ProductShape kOfProcessors[] = {{1024, 1280, 1280}, {2048, 1024, 1024}, {4096, 640, 640}};
+  constexpr ProductShape kOfGpus[] = {{8192, 8192, 8192}, {16384, 4096, 4096}};
   constexpr double kMeasureMs = 600;
+  const bool gpu = device.memory().has_value();
+  const int at_once = gpu ? 10 : 1;  // a GPU should not wait for the host in between
   double best = 0;
-  for (const ProductShape& shape : kShapes) {
+  for (const ProductShape& shape : gpu ? std::span<const ProductShape>(kOfGpus) : kOfProcessors) {
     std::vector<float> values(static_cast<size_t>(shape.in * std::max(shape.out, shape.rows)));
     for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i % 8191));
     const auto count = static_cast<size_t>(shape.in * shape.out);
@@ -93,10 +100,12 @@ double measure_peak_tflops(Device& device) {
     const Tensor x = device.upload(std::span(values).first(static_cast<size_t>(shape.rows * shape.in)),
                                    Shape{1, shape.rows, shape.in});
     device.linear(x, *weights);
-    const double flops = 2.0 * static_cast<double>(shape.rows * shape.in * shape.out);
+    device.synchronize();
+    const double flops = 2.0 * at_once * static_cast<double>(shape.rows * shape.in * shape.out);
     for (const double begin = now_ms(); now_ms() - begin < kMeasureMs;) {
       const double start = now_ms();
-      const Tensor y = device.linear(x, *weights);
+      for (int i = 0; i < at_once; ++i) device.linear(x, *weights);
+      device.synchronize();
       best = std::max(best, flops / (now_ms() - start) * 1e-9);
     }
   }
@@ -111,6 +120,8 @@ class Bench {
     report_.peak_tflops = measure_peak_tflops(*device_);
     report_.device = device_->description();
     report_.dtype = name_of(device_->compute_dtype());
+    is_gpu_ = device_->memory().has_value();
+    repeat_ = flags.repeat > 0 ? flags.repeat : is_gpu_ ? kGpuRepeat : kCpuRepeat;
     report_.threads = flags.threads > 0 ? flags.threads : available_processors();
     report_.batch = flags.batch;
     report_.steps = flags.steps;
@@ -124,10 +135,13 @@ class Bench {
     if (wanted("vae_decode")) time_vae();
     if (wanted("image")) time_image();
     report_.peak_memory_mib = peak_memory_mib();
+    if (const auto memory = device_->memory()) report_.peak_gpu_memory_mib = static_cast<double>(memory->peak) / 0x1p20;
     return report_;
   }
 
  private:
+  static constexpr int kGpuRepeat = 20, kCpuRepeat = 3;
+
   bool wanted(const std::string& stage) const {
     return flags_.only.empty() || std::find(flags_.only.begin(), flags_.only.end(), stage) != flags_.only.end();
   }
@@ -161,23 +175,28 @@ class Bench {
     pipeline_->check(request);
   }
 
-  // Runs `work` once to warm up, then `repeat` times, and keeps the median.
+  // Runs `work` to warm up, then `repeat` times, and keeps the median. Its argument: which time it is, from 0.
   template <typename Work>
   void time_stage(const std::string& name, int repeat, const Work& work) {
-    work(-1);
+    for (int i = 0; i < warm_ups(); ++i) work(i);
+    device_->synchronize();
     std::vector<double> times;
     const uint64_t before = device_->operations_issued();
     for (int i = 0; i < repeat; ++i) {
       const double start = now_ms();
-      work(i);
+      work(warm_ups() + i);
+      device_->synchronize();
       times.push_back(now_ms() - start);
     }
     const auto operations = static_cast<double>(device_->operations_issued() - before) / repeat;
     report_.stages.push_back({name, median(times), operations});
   }
 
+  // A GPU sees work, records it, and repeats it from then on.
+  int warm_ups() const { return is_gpu_ ? 3 : 1; }
+
   void time_text() {
-    time_stage("text", flags_.repeat, [&](int i) {
+    time_stage("text", repeat_, [&](int i) {
       GenerationRequest request = requests_.front();
       request.prompt += fmt::format(", variation {}", i);  // past the cache of prompts
       pipeline_->encode_text(request);
@@ -188,13 +207,23 @@ class Bench {
     // Steps enough for every pass to be one network call of the same jobs.
     std::vector<std::unique_ptr<DenoisingJob>> jobs;
     for (GenerationRequest request : requests_) {
-      request.steps = std::max(request.steps, flags_.repeat + 1);
+      request.steps = std::max(request.steps, repeat_ + warm_ups());
       jobs.push_back(pipeline_->start(request));
     }
     std::vector<DenoisingJob*> batch;
     batch.reserve(jobs.size());
     for (const auto& job : jobs) batch.push_back(job.get());
-    time_stage("unet", flags_.repeat, [&](int) { pipeline_->advance(batch); });
+    time_stage("unet", repeat_, [&](int) { pipeline_->advance(batch); });
+    if (flags_.profile) profile_unet();
+  }
+
+  void profile_unet() {
+    std::vector<std::unique_ptr<DenoisingJob>> jobs;
+    std::vector<DenoisingJob*> batch;
+    for (const GenerationRequest& request : requests_) batch.push_back(jobs.emplace_back(pipeline_->start(request)).get());
+    device_->begin_profile();
+    pipeline_->advance(batch);
+    report_.operations = device_->end_profile();
   }
 
   void time_vae() {
@@ -203,15 +232,21 @@ class Bench {
         Latents::zeros(size.height / kLatentScale, size.width / kLatentScale, pipeline_->config().vae.latent_channels);
     const auto noise = make_noise_source(NoiseKind::cuda, 1);
     noise->normals(latents.values);
-    time_stage("vae_decode", flags_.repeat, [&](int) { pipeline_->decode(latents, TilingMode::automatic); });
+    time_stage("vae_decode", repeat_, [&](int) { pipeline_->decode_image(latents, TilingMode::automatic); });
   }
 
-  // From the request to the bytes of a PNG in memory.
+  // From the request to the bytes of a PNG in memory. Once on a processor, where it takes long.
   void time_image() {
+    const auto make = [&](int i) {
+      std::vector<GenerationRequest> requests = requests_;
+      for (GenerationRequest& request : requests) request.prompt += fmt::format(", picture {}", i);  // past the cache
+      const auto results = pipeline_->generate_batch(requests);
+      for (const GenerationResult& result : results) encode_image(result.image, ImageFormat::png);
+    };
+    if (is_gpu_) return time_stage("image", repeat_, make);
     const uint64_t before = device_->operations_issued();
     const double start = now_ms();
-    const auto results = pipeline_->generate_batch(requests_);
-    for (const GenerationResult& result : results) encode_image(result.image, ImageFormat::png);
+    make(0);
     report_.stages.push_back({"image", now_ms() - start, static_cast<double>(device_->operations_issued() - before)});
   }
 
@@ -221,6 +256,8 @@ class Bench {
   std::unique_ptr<Pipeline> pipeline_;
   std::vector<GenerationRequest> requests_;
   std::optional<PictureSize> size_;
+  bool is_gpu_ = false;
+  int repeat_ = 0;
   BenchReport report_;
 };
 
@@ -235,9 +272,18 @@ nlohmann::json to_json(const BenchReport& report) {
                       {"ms", stage.ms},
                       {"tflops", tflops(stage)},
                       {"share_of_peak", report.peak_tflops > 0 ? tflops(stage) / report.peak_tflops : 0}});
+  nlohmann::json operations = nlohmann::json::array();
+  for (const OperationTime& time : report.operations)
+    operations.push_back({{"name", time.name},
+                          {"calls", time.calls},
+                          {"ms", time.ms},
+                          {"operations", time.operations},
+                          {"bytes", time.bytes}});
   return {{"peak_tflops", report.peak_tflops},
           {"stages", stages},
           {"peak_memory_mib", report.peak_memory_mib},
+          {"peak_gpu_memory_mib", report.peak_gpu_memory_mib ? nlohmann::json(*report.peak_gpu_memory_mib) : nullptr},
+          {"operations", operations},
           {"device", report.device},
           {"dtype", report.dtype},
           {"threads", report.threads},
@@ -259,6 +305,15 @@ void print_table(const BenchReport& report) {
       fmt::print("{:<12} {:>12.1f}\n", stage.name, stage.ms);
   }
   fmt::print("\npeak memory: {:.0f} MiB\n", report.peak_memory_mib);
+  if (report.peak_gpu_memory_mib) fmt::print("peak memory of the GPU: {:.0f} MiB\n", *report.peak_gpu_memory_mib);
+  if (report.operations.empty()) return;
+  double total = 0;
+  for (const OperationTime& time : report.operations) total += time.ms;
+  fmt::print("\none UNet pass by operation, {:.2f} ms of the GPU in all\n", total);
+  fmt::print("{:<52} {:>6} {:>9} {:>9} {:>9}\n", "operation", "calls", "ms", "TFLOP/s", "GB/s");
+  for (const OperationTime& time : report.operations)
+    fmt::print("{:<52} {:>6} {:>9.3f} {:>9.1f} {:>9.0f}\n", time.name, time.calls, time.ms,
+               time.operations / time.ms * 1e-9, time.bytes / time.ms * 1e-6);
 }
 
 void time_server(const BenchFlags& flags) {
@@ -268,7 +323,7 @@ void time_server(const BenchFlags& flags) {
   server.steps = flags.steps;
   server.threads = flags.threads;
   server.dtype = flags.dtype;
-  server.repeat = flags.repeat;
+  server.repeat = flags.repeat > 0 ? flags.repeat : 3;
   print(bench_server(server), flags.json);
 }
 
@@ -298,14 +353,14 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--threads", flags->threads, "Threads (0: one per processor)")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  command->add_option("--repeat", flags->repeat, "Timed runs of a stage; the median counts")
-      ->check(CLI::Range(1, 40))
-      ->capture_default_str();
+  command->add_option("--repeat", flags->repeat, "Timed runs of a stage; the median counts (default: 3, on a GPU 20)")
+      ->check(CLI::Range(1, 40));
   command->add_option("--dtype", flags->dtype, "auto, fp32, bf16 or, on a GPU, fp16")->capture_default_str();
   command->add_option("--device,--backend", flags->device, "cpu, cuda or cuda:N")->capture_default_str();
   command->add_option("--only", flags->only, "Stages to time (load is always timed)")
       ->check(CLI::IsMember(kStageNames))
       ->delimiter(',');
+  command->add_flag("--profile", flags->profile, "Time each operation of a UNet pass, too (on a GPU)");
   command->add_flag("--json", flags->json, "Print JSON");
   command
       ->add_flag("--server", flags->server,

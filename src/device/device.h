@@ -53,6 +53,24 @@ struct NormWeights {
   float eps = 1e-5f;
 };
 
+// How long the operations of one kind and shape took together.
+struct OperationTime {
+  std::string name;  // "product 4096x640x5120"
+  int64_t calls = 0;
+  double ms = 0;
+  double operations = 0;  // floating-point ones
+  double bytes = 0;       // that have to be read and written
+};
+
+// Memory of a device with its own, in bytes.
+struct DeviceMemory {
+  size_t total = 0, free = 0;  // as the driver says: others use it, too
+  size_t limit = 0;            // that may be held here; 0: all
+  size_t weights = 0, activations = 0, recordings = 0, workspace = 0;  // held, in use or kept for the next time
+  size_t peak = 0;                                                     // most that was held at once
+  size_t held() const { return weights + activations + recordings + workspace; }
+};
+
 struct Size {
   int64_t width = 0;
   int64_t height = 0;
@@ -73,6 +91,8 @@ class Device {
   virtual DType compute_dtype() const = 0;
 
   // --- memory ---
+  // Waits until the results of all operations are there.
+  virtual void synchronize() {}
   // Uninitialised memory of this device.
   virtual Tensor empty(Shape shape, DType dtype) = 0;
   // Host values to the device, converted to `dtype`.
@@ -81,6 +101,9 @@ class Device {
   virtual Tensor upload(const HostTensor& values, DType dtype) = 0;
   // Waits for all work on `tensor` and returns its values. Accepts column views.
   virtual std::vector<float> download(const Tensor& tensor) = 0;
+  // The same as bytes, by to_pixel. Devices that can tell throw Error(internal) where a value is not finite: numbers
+  // too large for the compute dtype must not become black pictures.
+  virtual std::vector<uint8_t> download_pixels(const Tensor& tensor);
   // Another dtype; the same tensor where it already has it.
   virtual Tensor cast(const Tensor& tensor, DType dtype) = 0;
 
@@ -136,6 +159,11 @@ class Device {
   // --- accounting ---
   // Floating-point operations (2 per multiply-add, as direct convolution counts them) issued since the device was made.
   virtual uint64_t operations_issued() const = 0;
+  // nullopt: its memory is the host's. May be called from any thread.
+  virtual std::optional<DeviceMemory> memory() const { return std::nullopt; }
+  // Times each operation until end_profile(), the longest first there; a device that cannot gives nothing.
+  virtual void begin_profile() {}
+  virtual std::vector<OperationTime> end_profile() { return {}; }
   // Most bytes of activations held at once since the last reset.
   virtual size_t peak_activation_bytes() const = 0;
   virtual void reset_peak() = 0;

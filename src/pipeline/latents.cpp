@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tensor/pixels.h"
 #include "tensor/dtype.h"
 
 namespace dreamlab {
@@ -101,12 +102,7 @@ Image to_image(std::span<const float> values, int64_t height, int64_t width) {
   if (values.size() != image.pixels.size()) {
     fail(ErrorKind::internal, "a picture of {}x{} made from {} values", width, height, values.size());
   }
-  for (size_t i = 0; i < values.size(); ++i) {
-    const float unit = values[i] / 2 + 0.5f;
-    // Written so that NaN becomes 0. The rounding mode is the default one: halves to even.
-    const float clamped = unit > 0 ? std::min(unit, 1.0f) : 0.0f;
-    image.pixels[i] = static_cast<uint8_t>(std::nearbyint(clamped * 255.0f));
-  }
+  std::transform(values.begin(), values.end(), image.pixels.begin(), to_pixel);
   return image;
 }
 

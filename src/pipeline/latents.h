@@ -49,8 +49,7 @@ using Fingerprint = std::array<uint8_t, kFingerprintBytes>;
 // The final latents averaged to [1, 4, 8, 8] (adaptive average pooling in f32), as little-endian float16 in NCHW order.
 Fingerprint latent_fingerprint(const Latents& latents);
 
-// A VAE's output [H, W, 3], nominally in -1..1, to a picture: round((x / 2 + 0.5) clamped to 0..1, times 255), halves
-// to even.
+// A VAE's output [H, W, 3], nominally in -1..1, to a picture, by to_pixel.
 Image to_image(std::span<const float> values, int64_t height, int64_t width);
 // A picture to a VAE's input [H, W, 3] in -1..1: 2 * (value / 255) - 1. Alpha is laid over black.
 std::vector<float> from_image(const Image& image);

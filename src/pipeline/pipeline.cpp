@@ -148,8 +148,7 @@ std::vector<GenerationResult> Pipeline::generate_batch(std::span<const Generatio
     result.seed = requests[i].seed;
     result.latents = jobs[i]->latents();
     result.fingerprint = latent_fingerprint(result.latents);
-    const std::vector<float> picture = decode(result.latents, requests[i].vae_tiling, cancel);
-    result.image = to_image(picture, requests[i].size.height, requests[i].size.width);
+    result.image = decode_image(result.latents, requests[i].vae_tiling, cancel);
     results.push_back(std::move(result));
   }
   timings.decode_ms = milliseconds_since(decoding);
@@ -166,17 +165,31 @@ void Pipeline::advance(std::span<DenoisingJob* const> jobs, const CancelToken* c
   denoiser_->advance(jobs, cancel);
 }
 
-std::vector<float> Pipeline::decode(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const {
-  const Context context{vae_device(), nullptr, cancel, {}};
+Tensor Pipeline::unscaled(const Latents& latents) const {
   std::vector<float> raw(latents.values.size());
   const auto scale = static_cast<float>(config_.vae.scaling_factor);
   std::transform(latents.values.begin(), latents.values.end(), raw.begin(),
                  [scale](float value) { return value / scale; });
-  const Tensor input = context.device.upload(raw, {1, latents.height, latents.width, latents.channels});
+  return vae_device().upload(raw, {1, latents.height, latents.width, latents.channels});
+}
+
+Tensor Pipeline::decode_on_device(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const {
+  const Context context{vae_device(), nullptr, cancel, {}};
+  const Tensor input = unscaled(latents);
   const int64_t pixels = latents.height * latents.width * kLatentScale * kLatentScale;
-  const Tensor picture = is_tiled(tiling, pixels) ? vae_decoder_->decode_tiled(context, input, tiling_of(tiling))
-                                                  : vae_decoder_->decode(context, input);
-  return context.device.download(picture);
+  return is_tiled(tiling, pixels) ? vae_decoder_->decode_tiled(context, input, tiling_of(tiling))
+                                  : vae_decoder_->decode(context, input);
+}
+
+std::vector<float> Pipeline::decode(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const {
+  return vae_device().download(decode_on_device(latents, tiling, cancel));
+}
+
+Image Pipeline::decode_image(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const {
+  const Tensor picture = decode_on_device(latents, tiling, cancel);
+  Image image = Image::blank(picture.dim(2), picture.dim(1), 3);
+  image.pixels = vae_device().download_pixels(picture);
+  return image;
 }
 
 Latents Pipeline::encode(std::span<const float> picture, PictureSize size, const Latents& posterior_noise,

@@ -65,6 +65,7 @@ class Pipeline {
   void advance(std::span<DenoisingJob* const> jobs, const CancelToken* cancel = nullptr);
   // Final latents (scaled, as the UNet sees them) to a picture [H, W, 3] in about -1..1.
   std::vector<float> decode(const Latents& latents, TilingMode tiling, const CancelToken* cancel = nullptr) const;
+  Image decode_image(const Latents& latents, TilingMode tiling, const CancelToken* cancel = nullptr) const;
   // A picture [H, W, 3] in -1..1 to scaled latents: scaling_factor * (mean + std * posterior_noise).
   Latents encode(std::span<const float> picture, PictureSize size, const Latents& posterior_noise, TilingMode tiling,
                  const CancelToken* cancel = nullptr);
@@ -85,6 +86,9 @@ class Pipeline {
 
  private:
   const VaeEncoder& vae_encoder();
+  // The decoder's input and its result, on its device.
+  Tensor unscaled(const Latents& latents) const;
+  Tensor decode_on_device(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const;
   Device& vae_device() const { return wide_device_ ? *wide_device_ : device_; }
 
   Device& device_;

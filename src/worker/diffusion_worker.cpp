@@ -153,8 +153,8 @@ JobResult DiffusionWorker::finish(ActiveJob& active) {
   result.latents = latent_fingerprint(latents);
 
   const auto decoding = Clock::now();
-  const std::vector<float> picture = pipeline_->decode(latents, request.vae_tiling, &job.job.cancel_token());
-  result.picture = std::make_shared<Image>(to_image(picture, request.size.height, request.size.width));
+  result.picture =
+      std::make_shared<Image>(pipeline_->decode_image(latents, request.vae_tiling, &job.job.cancel_token()));
   job.timings.decode_ms = milliseconds_since(decoding);
 
   const auto encoding = Clock::now();

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kSlab = size_t{64} << 20;
 constexpr size_t kAlignment = 512;
+constexpr size_t kLeastPinned = size_t{1} << 20;
 constexpr size_t kLeastWorkspace = size_t{64} << 20;
 
 size_t aligned(size_t bytes) {
@@ -21,22 +22,23 @@ size_t aligned(size_t bytes) {
 struct Source {
   int device;
   size_t limit;
-  std::shared_ptr<std::atomic<size_t>> held;
+  std::shared_ptr<HeldMemory> held;
 
   void* allocate(size_t bytes) const {
-    if (limit != 0 && *held + bytes > limit) return nullptr;
+    if (limit != 0 && held->bytes + bytes > limit) return nullptr;
     void* block = nullptr;
     if (cudaSetDevice(device) != cudaSuccess || cudaMalloc(&block, bytes) != cudaSuccess) {
       cudaGetLastError();
       return nullptr;
     }
-    *held += bytes;
+    const size_t now = held->bytes += bytes;
+    if (now > held->peak) held->peak = now;
     return block;
   }
   void release(void* block, size_t bytes) const {
     cudaSetDevice(device);
     cudaFree(block);
-    *held -= bytes;
+    held->bytes -= bytes;
   }
   BlockSource blocks() const {
     return {[source = *this](size_t bytes) { return source.allocate(bytes); },
@@ -126,6 +128,17 @@ void* CudaContext::workspace(size_t bytes) {
   return workspace_.get();
 }
 
+void* CudaContext::pinned(size_t bytes) {
+  if (bytes > pinned_size_ || pinned_ == nullptr) {
+    const size_t size = std::max(bytes, kLeastPinned);
+    void* block = nullptr;
+    check(cudaMallocHost(&block, size), "page-locking memory");
+    pinned_ = {block, [](void* p) { cudaFreeHost(p); }};
+    pinned_size_ = size;
+  }
+  return pinned_.get();
+}
+
 unsigned* CudaContext::counters(int64_t count) {
   const size_t bytes = static_cast<size_t>(count) * sizeof(unsigned);
   if (bytes > counters_size_) {
@@ -165,17 +178,23 @@ void CudaContext::drop_recording() {
 }
 
 void CudaContext::reset_peak() {
+  held_->peak = held_->bytes.load();
   activations_.reset_peak();
   recorded_.reset_peak();
 }
 
-CudaContext::Usage CudaContext::usage() const {
-  Usage usage;
-  usage.weights = *weights_held_;
-  usage.activations = activations_.held();
-  usage.recordings = recorded_.held();
-  usage.workspace = *held_ - usage.weights - usage.activations - usage.recordings;
-  return usage;
+DeviceMemory CudaContext::memory() const {
+  make_current();
+  DeviceMemory memory;
+  cudaMemGetInfo(&memory.free, &memory.total);
+  memory.limit = memory_limit_;
+  memory.weights = *weights_held_;
+  memory.activations = activations_.held();
+  memory.recordings = recorded_.held();
+  const size_t known = memory.weights + memory.activations + memory.recordings, held = held_->bytes;
+  memory.workspace = held > known ? held - known : 0;
+  memory.peak = held_->peak;
+  return memory;
 }
 
 void CudaContext::trim() {

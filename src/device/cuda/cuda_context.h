@@ -15,6 +15,11 @@
 
 namespace dreamlab::cuda {
 
+// Bytes of a GPU's memory. Shared with the blocks, which may outlive what they were allocated for.
+struct HeldMemory {
+  std::atomic<size_t> bytes = 0, peak = 0;
+};
+
 // A GPU as one user of it sees it: one stream, on which everything happens in order, memory, and the libraries'
 // handles. Devices of several dtypes may share it. Since all work is in the order of one stream, a block that the host
 // has given up can be handed out again at once, whatever the GPU is still doing with it.
@@ -44,6 +49,8 @@ class CudaContext {
   std::shared_ptr<void> allocate_weights(size_t bytes);
   // Scratch memory, good until the next call. Large enough for what the libraries ask for; grows where it must.
   void* workspace(size_t bytes);
+  // Page-locked host memory, good until the next call.
+  void* pinned(size_t bytes);
   // Zeros that kernels count with and leave zero.
   unsigned* counters(int64_t count);
 
@@ -56,11 +63,8 @@ class CudaContext {
 
   size_t peak_activation_bytes() const { return activations_.peak() + recorded_.peak(); }
   void reset_peak();
-  // Bytes of the GPU's memory that are held here, by what for.
-  struct Usage {
-    size_t weights = 0, activations = 0, recordings = 0, workspace = 0;
-  };
-  Usage usage() const;
+  // May be called from any thread.
+  DeviceMemory memory() const;
   // Gives unused memory back to the GPU.
   void trim();
 
@@ -73,14 +77,13 @@ class CudaContext {
   cudaStream_t stream_ = nullptr;
   cublasLtHandle_t cublas_ = nullptr;
   cudnnHandle_t cudnn_ = nullptr;
-  // Shared with the blocks, which may outlive this object.
-  std::shared_ptr<std::atomic<size_t>> held_ = std::make_shared<std::atomic<size_t>>(0);
+  std::shared_ptr<HeldMemory> held_ = std::make_shared<HeldMemory>();
   std::shared_ptr<std::atomic<size_t>> weights_held_ = std::make_shared<std::atomic<size_t>>(0);
   MemoryPool activations_, recorded_;
   bool recording_ = false;
-  std::shared_ptr<void> slab_, workspace_, counters_;
+  std::shared_ptr<void> slab_, workspace_, counters_, pinned_;
   std::vector<std::shared_ptr<void>> old_workspaces_;  // recordings may still use them
-  size_t slab_size_ = 0, slab_used_ = 0, workspace_size_ = 0, counters_size_ = 0;
+  size_t slab_size_ = 0, slab_used_ = 0, workspace_size_ = 0, counters_size_ = 0, pinned_size_ = 0;
 };
 
 }  // namespace dreamlab::cuda

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "base/error.h"
 #include "device/cuda/convolution.h"
@@ -9,6 +10,7 @@
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/kernels.h"
 #include "device/cuda/matmul.h"
+#include "device/cuda/profile.h"
 #include "device/cuda/recordings.h"
 #include "device/cuda/sdpa.h"
 
@@ -71,6 +73,7 @@ struct Gpu {
   Convolutions convolutions{context.cudnn()};
   Sdpa sdpa{context.cudnn()};
   Recordings recordings{context};
+  Profile profile{context.stream()};
   uint64_t operations = 0;
 };
 
@@ -100,6 +103,11 @@ class CudaDevice final : public Device {
   }
 
   // --- memory ---
+  void synchronize() override {
+    context_.make_current();
+    context_.synchronize();
+  }
+
   Tensor empty(Shape shape, DType dtype) override {
     context_.make_current();
     std::shared_ptr<void> memory = context_.allocate(static_cast<size_t>(shape.elements()) * size_of(dtype));
@@ -124,11 +132,27 @@ class CudaDevice final : public Device {
                    stream());
       check_launch("converting");
     }
-    context_.make_current();
     std::vector<float> out(static_cast<size_t>(tensor.elements()));
-    check(cudaMemcpyAsync(out.data(), dense.data(), out.size() * sizeof(float), cudaMemcpyDeviceToHost, stream()),
-          "copying from the device");
-    context_.synchronize();
+    copy_out(dense.data(), out.size() * sizeof(float), out.data());
+    return out;
+  }
+
+  std::vector<uint8_t> download_pixels(const Tensor& tensor) override {
+    if (!tensor.contiguous()) fail(ErrorKind::internal, "pixels of a column view");
+    const int64_t count = tensor.elements();
+    // The number of values that are not finite, then the pixels.
+    constexpr int64_t kHeader = 16;
+    const Tensor bytes = empty(Shape{kHeader + count}, DType::u8);
+    check(cudaMemsetAsync(bytes.data(), 0, kHeader, stream()), "clearing");
+    to_pixels(elements(tensor), count, bytes.as<uint8_t>() + kHeader, bytes.as<unsigned>(), stream());
+    check_launch("to_pixels");
+    std::vector<uint8_t> out(static_cast<size_t>(count));
+    unsigned not_finite = 0;
+    copy_out(bytes.data(), sizeof not_finite, &not_finite);
+    copy_out(bytes.as<uint8_t>() + kHeader, out.size(), out.data());
+    if (not_finite > 0)
+      fail(ErrorKind::internal, "{} of the picture's {} values are not finite in {}; another precision may hold them",
+           not_finite, count, name_of(tensor.dtype()));
     return out;
   }
 
@@ -209,6 +233,7 @@ class CudaDevice final : public Device {
     Shape shape = both.shape();
     shape.set(-1, weights.out_features / 2);
     Tensor out = empty(shape, dtype_);
+    const auto span = timed("geglu", out, 3 * bytes_of(out));
     geglu(elements(both), out.rows(), out.channels(), mutable_elements(out), stream());
     check_launch("geglu");
     return out;
@@ -259,6 +284,9 @@ class CudaDevice final : public Device {
                               .k_stride = keys.row_stride(),
                               .v_stride = values.row_stride(),
                               .causal = causal};
+    const auto span = gpu_->profile.time(
+        [&] { return fmt::format("attention {}x{}x{} to {}", problem.queries, heads, problem.head_size, problem.keys); },
+        static_cast<double>(4 * q.elements() * k.dim(1)), bytes_of(out) * 2 + bytes_of(keys) * 2);
     if (dtype_ != DType::f32 && options_.flash_attention && !options_.slice_attention && gpu_->sdpa.supports(problem))
       gpu_->sdpa.run(problem, queries.data(), keys.data(), values.data(), out.data(),
                      context_.workspace(gpu_->sdpa.workspace_bytes(problem)));
@@ -273,6 +301,7 @@ class CudaDevice final : public Device {
     Tensor out = empty(x.shape(), dtype_);
     const NormArgs args = norm_args(source, norm, out);
     const Tensor scratch = empty(Shape{group_norm_scratch(args, groups)}, DType::f32);
+    const auto span = timed("group_norm", out, 3 * bytes_of(out));
     cuda::group_norm(args, groups, activation, scratch.as<float>(), context_.counters(args.images), stream());
     check_launch("group_norm");
     return out;
@@ -282,6 +311,7 @@ class CudaDevice final : public Device {
     require(norm.gamma.elements() == x.channels(), "layer_norm", x, norm.gamma);
     const Tensor source = operand(x);
     Tensor out = empty(x.shape(), dtype_);
+    const auto span = timed("layer_norm", out, 2 * bytes_of(out));
     cuda::layer_norm(norm_args(source, norm, out), stream());
     check_launch("layer_norm");
     return out;
@@ -293,6 +323,7 @@ class CudaDevice final : public Device {
     shape.set(-1, a.channels() + b.channels());
     Tensor out = empty(shape, a.dtype());
     const auto size = static_cast<int64_t>(size_of(a.dtype()));
+    const auto span = timed("concat_channels", out, 2 * bytes_of(out));
     concat_rows(a.data(), a.channels() * size, b.data(), b.channels() * size, a.rows(), out.data(), stream());
     check_launch("concat_channels");
     return out;
@@ -301,6 +332,7 @@ class CudaDevice final : public Device {
   Tensor add(const Tensor& a, const Tensor& b, float scale) override {
     require(a.shape() == b.shape(), "add", a, b);
     Tensor out = empty(a.shape(), a.dtype());
+    const auto span = timed("add", out, 3 * bytes_of(out));
     add_scaled(elements(a), elements(b), scale, a.elements(), mutable_elements(out), stream());
     check_launch("add");
     return out;
@@ -308,6 +340,7 @@ class CudaDevice final : public Device {
 
   Tensor activate(const Tensor& x, Activation activation) override {
     Tensor out = empty(x.shape(), x.dtype());
+    const auto span = timed("activate", out, 2 * bytes_of(out));
     cuda::activate(elements(x), activation, x.elements(), mutable_elements(out), stream());
     check_launch("activate");
     return out;
@@ -332,7 +365,7 @@ class CudaDevice final : public Device {
   }
 
   Tensor repeat(const std::string& key, std::span<const Tensor> inputs, const Work& work) override {
-    if (!options_.recordings || context_.recording()) return work(inputs);
+    if (!options_.recordings || context_.recording() || gpu_->profile.on()) return work(inputs);
     context_.make_current();
     return gpu_->recordings.repeat(
         fmt::format("{} {}", name_of(dtype_), key), inputs, work,
@@ -341,11 +374,21 @@ class CudaDevice final : public Device {
 
   // --- accounting ---
   uint64_t operations_issued() const override { return gpu_->operations; }
+  std::optional<DeviceMemory> memory() const override { return context_.memory(); }
+  void begin_profile() override { gpu_->profile.begin(); }
+  std::vector<OperationTime> end_profile() override { return gpu_->profile.finish(); }
   size_t peak_activation_bytes() const override { return context_.peak_activation_bytes(); }
   void reset_peak() override { context_.reset_peak(); }
 
  private:
   cudaStream_t stream() const { return context_.stream(); }
+
+  static double bytes_of(const Tensor& tensor) {
+    return static_cast<double>(tensor.elements()) * static_cast<double>(size_of(tensor.dtype()));
+  }
+  Profile::Span timed(const char* name, const Tensor& result, double bytes) {
+    return gpu_->profile.time([&] { return fmt::format("{} {}", name, result.shape().to_string()); }, 0, bytes);
+  }
 
   // The tensor in the compute dtype.
   Tensor operand(const Tensor& x) { return x.dtype() == dtype_ ? x : cast(x, dtype_); }
@@ -354,6 +397,15 @@ class CudaDevice final : public Device {
     if (context_.recording()) fail(ErrorKind::internal, "values from the host in work that is repeated");
     // Of pageable memory this returns once all of it has been read.
     check(cudaMemcpyAsync(to, values, bytes, cudaMemcpyHostToDevice, stream()), "copying to the device");
+  }
+
+  // Through memory that the GPU can write to by itself, which is several times as fast for more than a few KiB.
+  void copy_out(const void* from, size_t bytes, void* to) {
+    context_.make_current();
+    void* const landing = context_.pinned(bytes);
+    check(cudaMemcpyAsync(landing, from, bytes, cudaMemcpyDeviceToHost, stream()), "copying from the device");
+    context_.synchronize();
+    std::memcpy(to, landing, bytes);
   }
 
   Tensor upload_bytes(const void* values, DType from, Shape shape, DType dtype) {
@@ -438,6 +490,7 @@ class CudaDevice final : public Device {
                          args.addend.data == nullptr && args.image_bias.data == nullptr &&
                          args.residual.data == nullptr && args.activation == Activation::none;
     if (nothing) return;
+    const auto span = timed("finish", out, 2 * bytes_of(out));
     finish(args, stream());
     check_launch("finishing a product");
   }
@@ -455,12 +508,17 @@ class CudaDevice final : public Device {
     product.bias = bias != nullptr;
     product.addend = addend != nullptr;
     product.rows_of_image = rows_of_image;
+    const auto span = gpu_->profile.time([&] { return fmt::format("product {}x{}x{}", rows, depth, columns); },
+                                         static_cast<double>(2 * rows * depth * columns),
+                                         static_cast<double>((rows * depth + depth * columns + rows * columns) *
+                                                             static_cast<int64_t>(size_of(dtype_))));
     gpu_->matmul.run(product, {x, weights, bias, addend != nullptr ? addend->data() : nullptr, result.data()},
                      context_.workspace(Matmul::kWorkspace), stream());
   }
 
   Tensor enlarged(const Tensor& x, Size size) {
     Tensor out = empty(Shape{x.dim(0), size.height, size.width, x.channels()}, dtype_);
+    const auto span = timed("enlarge", out, bytes_of(x) + bytes_of(out));
     enlarge(x.data(), x.dim(0), x.dim(1), x.dim(2), x.channels() * static_cast<int64_t>(size_of(dtype_)), size.height,
             size.width, out.data(), stream());
     check_launch("enlarging");
@@ -487,23 +545,24 @@ class CudaDevice final : public Device {
     return dtype_ != DType::f32 && w.in_channels % kChannelMultiple == 0 && !is_product;
   }
 
-  // The convolution and its whole epilogue in one kernel; false where the library has none.
+  // The convolution and what of its epilogue is usual in one kernel, the rest in a pass; false where the library has
+  // none. A bias of each image is never fused: the library would have to compile a kernel for it, and without the
+  // bias of all images would add it image by image.
   bool convolve_fused(const Tensor& x, const CudaConvWeights& w, const Epilogue& epilogue, const Tensor& out) {
-    if (!for_cudnn(w) || w.padded_out != w.out_channels || epilogue.scale != 1.0f || epilogue.addend != nullptr ||
-        epilogue.activation != Activation::none)
-      return false;
-    for (const Tensor* tensor : {epilogue.image_bias, epilogue.residual})
-      if (tensor != nullptr && tensor->dtype() != dtype_) return false;
+    if (!for_cudnn(w) || w.padded_out != w.out_channels || epilogue.scale != 1.0f) return false;
+    const bool residual_is_next = epilogue.addend == nullptr && epilogue.image_bias == nullptr &&
+                                  epilogue.activation == Activation::none && epilogue.residual != nullptr &&
+                                  epilogue.residual->dtype() == dtype_;
     ConvProblem problem = conv_problem(x, w);
     problem.bias = w.bias != nullptr;
     problem.bias_dtype = dtype_;  // with it the library has kernels that are compiled already
-    problem.image_bias = epilogue.image_bias != nullptr;
-    problem.residual = epilogue.residual != nullptr;
+    problem.residual = residual_is_next;
     if (!gpu_->convolutions.supports(problem)) return false;
-    const auto data = [](const Tensor* tensor) { return tensor == nullptr ? nullptr : tensor->data(); };
-    gpu_->convolutions.run(
-        problem, {x.data(), w.filters.get(), w.bias.get(), data(epilogue.image_bias), data(epilogue.residual), out.data()},
-        context_.workspace(gpu_->convolutions.workspace_bytes(problem)));
+    const void* const residual = residual_is_next ? epilogue.residual->data() : nullptr;
+    run_convolution(problem, {x.data(), w.filters.get(), w.bias.get(), nullptr, residual, out.data()}, out);
+    Epilogue rest = epilogue;
+    if (residual_is_next) rest.residual = nullptr;
+    finish_pass(out, rest, nullptr, out);
     return true;
   }
 
@@ -511,9 +570,22 @@ class CudaDevice final : public Device {
     if (!for_cudnn(w)) return false;
     const ConvProblem problem = conv_problem(x, w);
     if (!gpu_->convolutions.supports(problem)) return false;
-    gpu_->convolutions.run(problem, {x.data(), w.filters.get(), nullptr, nullptr, nullptr, product.data()},
-                           context_.workspace(gpu_->convolutions.workspace_bytes(problem)));
+    run_convolution(problem, {x.data(), w.filters.get(), nullptr, nullptr, nullptr, product.data()}, product);
     return true;
+  }
+
+  void run_convolution(const ConvProblem& problem, const ConvArguments& arguments, const Tensor& out) {
+    const int64_t window = problem.geometry.kernel * problem.geometry.kernel * problem.in_channels;
+    const auto span = gpu_->profile.time(
+        [&] {
+          return fmt::format("convolution {}x{}x{} to {}{}", problem.height, problem.width, problem.in_channels,
+                             problem.out_channels, problem.residual ? ", residual" : "");
+        },
+        static_cast<double>(2 * window * out.elements()),
+        bytes_of(out) + static_cast<double>(problem.images * problem.height * problem.width * problem.in_channels +
+                                            window * problem.out_channels) *
+                            static_cast<double>(size_of(dtype_)));
+    gpu_->convolutions.run(problem, arguments, context_.workspace(gpu_->convolutions.workspace_bytes(problem)));
   }
 
   // Any convolution as a product of gathered pixels with the filters, in parts that depend on one image alone.

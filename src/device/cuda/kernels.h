@@ -93,7 +93,7 @@ void reorder_filters(Elements from, int64_t out, int64_t in, int64_t taps, int64
 void softmax_rows(const float* scores, int64_t rows, int64_t keys, int64_t stride, float scale, bool causal,
                   int64_t first_row, MutableElements to, cudaStream_t stream);
 
-// Counts values that are not finite into *count (device memory).
-void count_not_finite(Elements values, int64_t count, unsigned* result, cudaStream_t stream);
+// Bytes by to_pixel. Adds the number of values that are not finite to *not_finite (device memory).
+void to_pixels(Elements values, int64_t count, uint8_t* to, unsigned* not_finite, cudaStream_t stream);
 
 }  // namespace dreamlab::cuda

@@ -130,11 +130,17 @@ __global__ void embed_kernel(const int32_t* ids, int64_t count, int64_t tokens, 
   }
 }
 
-__global__ void count_not_finite_kernel(Elements values, int64_t count, unsigned* result) {
+// As to_pixel (tensor/pixels.h). __f*_rn: not to be joined to one operation, which would round otherwise.
+__global__ void to_pixels_kernel(Elements values, int64_t count, uint8_t* to, unsigned* not_finite) {
   unsigned found = 0;
-  for (int64_t i = thread_index(); i < count; i += thread_count())
-    if (!isfinite(load_any(values, i))) ++found;
-  if (found != 0) atomicAdd(result, found);
+  for (int64_t i = thread_index(); i < count; i += thread_count()) {
+    const float value = load_any(values, i);
+    if (!isfinite(value)) ++found;
+    const float unit = __fadd_rn(__fmul_rn(value, 0.5f), 0.5f);
+    const float clamped = unit > 0.0f ? fminf(unit, 1.0f) : 0.0f;
+    to[i] = static_cast<uint8_t>(rintf(__fmul_rn(clamped, 255.0f)));
+  }
+  if (found != 0) atomicAdd(not_finite, found);
 }
 
 template <typename Unit>
@@ -213,8 +219,8 @@ void embed_tokens(const int32_t* ids, int64_t count, int64_t tokens, int64_t cha
                                                                      to);
 }
 
-void count_not_finite(Elements values, int64_t count, unsigned* result, cudaStream_t stream) {
-  count_not_finite_kernel<<<blocks_for(count / 4 + 1), kThreads, 0, stream>>>(values, count, result);
+void to_pixels(Elements values, int64_t count, uint8_t* to, unsigned* not_finite, cudaStream_t stream) {
+  to_pixels_kernel<<<blocks_for(count, 4 * kThreads), kThreads, 0, stream>>>(values, count, to, not_finite);
 }
 
 }  // namespace dreamlab::cuda
