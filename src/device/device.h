@@ -91,6 +91,8 @@ class Device {
   virtual DType compute_dtype() const = 0;
 
   // --- memory ---
+  // Gives back memory that is kept for the next time.
+  virtual void trim() {}
   // Waits until the results of all operations are there.
   virtual void synchronize() {}
   // Uninitialised memory of this device.
@@ -176,6 +178,7 @@ struct CpuOptions {
   int threads = 0;  // 0: one per processor
   // f32 or bf16; unset: bf16 where the processor multiplies it natively, else f32.
   std::optional<DType> dtype;
+  size_t memory_limit = 0;  // bytes that activations may take; 0: what there is
 };
 std::unique_ptr<Device> make_cpu_device(const CpuOptions& options = {});
 // Whether this processor has native bf16 products (AVX512-BF16, AMX or Arm BF16).

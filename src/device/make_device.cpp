@@ -31,7 +31,7 @@ std::unique_ptr<Device> make_device(const DeviceChoice& choice) {
   if (choice.device != "cpu" && choice.device != "auto" && choice.device != "reference")
     fail(ErrorKind::invalid_argument, "device {} is not one of auto, cpu, cuda, cuda:N, reference", choice.device);
   if (dtype == DType::f16) fail(ErrorKind::invalid_argument, "device {} does not compute in fp16", choice.device);
-  if (choice.device != "reference") return make_cpu_device({choice.threads, dtype});
+  if (choice.device != "reference") return make_cpu_device({choice.threads, dtype, choice.memory_limit});
   if (dtype == DType::bf16) fail(ErrorKind::invalid_argument, "device reference computes in fp32 only");
   return make_reference_device();
 }

@@ -15,7 +15,8 @@ struct DeviceChoice {
   // "auto", "fp32", "bf16" or "fp16". auto: on the CPU bf16 where the processor multiplies it, else fp32; on a GPU what
   // `cuda` says.
   std::string dtype = "auto";
-  int threads = 0;  // of the CPU; 0: one per processor
+  int threads = 0;          // of the CPU; 0: one per processor
+  size_t memory_limit = 0;  // bytes that activations may take on the CPU; 0: what there is
   CudaOptions cuda = {};
 };
 

@@ -77,7 +77,6 @@ class TextConditioner {
   struct CacheEntry {
     std::string key;
     TextConditioning value;
-    // Whose addresses are in the key. Not kept alive for it: an adapter is many times the size of what is cached.
   };
   std::list<CacheEntry> recent_;  // last used first
   std::unordered_map<std::string, std::list<CacheEntry>::iterator> cache_;

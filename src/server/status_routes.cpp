@@ -152,6 +152,19 @@ json models_json(const ServerContext& context) {
 
 // --- /api/vram ---
 
+const std::shared_ptr<const ObjectRules>& gpu_memory_rules() {
+  static const auto rules = response_object(
+      "GpuMemory", "Memory of a GPU in bytes, and what holds it.",
+      {count("total_bytes", "Of the GPU.").required(), count("free_bytes", "That nobody holds.").required(),
+       count("limit_bytes", "That may be held here (VRAM_MAX); 0: all.").required(),
+       count("weights_bytes", "Held for the model.").required(),
+       count("activations_bytes", "Held for intermediate results, in use or kept for the next.").required(),
+       count("recordings_bytes", "The same of passes that are repeated from recordings.").required(),
+       count("workspace_bytes", "Held for scratch work.").required(),
+       count("peak_bytes", "The most that was held at once.").required()});
+  return rules;
+}
+
 const std::shared_ptr<const ObjectRules>& memory_rules() {
   static const auto rules =
       response_object("Memory", "Memory in bytes, of the machine that computes.",
@@ -159,7 +172,8 @@ const std::shared_ptr<const ObjectRules>& memory_rules() {
                        count("total_bytes", "Of the machine.").required(),
                        count("available_bytes", "That could still be used.").required(),
                        count("process_bytes", "Resident, of this process.").required(),
-                       count("process_peak_bytes", "The most that was.").required()});
+                       count("process_peak_bytes", "The most that was.").required(),
+                       object("gpu", gpu_memory_rules(), "Of the GPU that computes; null on a CPU.").nullable().required()});
   return rules;
 }
 
@@ -177,13 +191,26 @@ uint64_t proc_bytes(const char* path, std::string_view key) {
   return 0;
 }
 
+json gpu_memory_json(const std::optional<DeviceMemory>& memory) {
+  if (!memory) return {};
+  return {{"total_bytes", memory->total},
+          {"free_bytes", memory->free},
+          {"limit_bytes", memory->limit},
+          {"weights_bytes", memory->weights},
+          {"activations_bytes", memory->activations},
+          {"recordings_bytes", memory->recordings},
+          {"workspace_bytes", memory->workspace},
+          {"peak_bytes", memory->peak}};
+}
+
 json memory_json(const ServerContext& context) {
   const auto worker = context.sd->worker();
   return {{"device", worker ? json(worker->info().device) : json()},
           {"total_bytes", proc_bytes("/proc/meminfo", "MemTotal:")},
           {"available_bytes", available_bytes()},
           {"process_bytes", resident_bytes()},
-          {"process_peak_bytes", proc_bytes("/proc/self/status", "VmHWM:")}};
+          {"process_peak_bytes", proc_bytes("/proc/self/status", "VmHWM:")},
+          {"gpu", gpu_memory_json(worker ? worker->memory() : std::nullopt)}};
 }
 
 }  // namespace
@@ -226,7 +253,7 @@ void register_status_routes(Router& router, const ContextPtr& context) {
              }},
             {.tag = tag,
              .summary = "Memory",
-             .details = "On a CPU the model lies in the machine's memory.",
+             .details = "On a CPU the model lies in the machine's memory, on a GPU in that of its own.",
              .responses = {{200, "In bytes.", {{"application/json", memory_rules()}}}}});
 }
 

@@ -1,9 +1,11 @@
 #include "worker/diffusion_worker.h"
 
 #include <chrono>
+#include <utility>
 
 #include "base/elapsed.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "device/make_device.h"
 #include "pipeline/parameters_text.h"
@@ -77,8 +79,8 @@ DiffusionWorker::DiffusionWorker(std::string_view name, bool sdxl, const WorkerO
   info_.default_guidance = options.guidance;
   info_.default_scheduler = find_sampler(options.scheduler).name;
 
-  device_ = make_device(
-      {options.backend, options.backend == "cpu" ? options.dtype : "auto", options.threads, options.cuda});
+  device_ = make_device({options.backend, options.backend == "cpu" ? options.dtype : "auto", options.threads,
+                         options.memory_limit, options.cuda});
   info_.device = device_->description();
   info_.dtype = name_of(device_->compute_dtype());
   PipelineOptions pipeline_options;
@@ -88,6 +90,24 @@ DiffusionWorker::DiffusionWorker(std::string_view name, bool sdxl, const WorkerO
   styles_ = std::make_unique<StyleShelf>(*pipeline_, options.styles);
   info_.styles = styles_->infos();
   check({});  // the defaults
+}
+
+// Does `work`; where memory does not suffice, once more after all that was kept has been given back.
+void DiffusionWorker::with_memory(const std::function<void()>& work) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::out_of_memory) throw;
+    log::warn("{}; trying again with what can be freed", error.what());
+  }
+  device_->trim();
+  try {
+    work();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::out_of_memory) throw;
+    device_->trim();
+    fail(ErrorKind::out_of_memory, "{}; a smaller picture needs less", error.what());
+  }
 }
 
 GenerationRequest DiffusionWorker::resolve(const JobRequest& job) const {
@@ -127,7 +147,7 @@ std::unique_ptr<ActiveJob> DiffusionWorker::start(const Job& job) {
   request.init_image = resized(job.request().init_image, request.size);
   request.mask = resized(job.request().mask, request.size);
   request.loras = styles_->uses(job.request().style);
-  active->denoising = pipeline_->start(request, &active->timings, &job.cancel_token());
+  with_memory([&] { active->denoising = pipeline_->start(request, &active->timings, &job.cancel_token()); });
   return active;
 }
 
@@ -135,7 +155,11 @@ void DiffusionWorker::advance(std::span<ActiveJob* const> jobs, const CancelToke
   std::vector<DenoisingJob*> denoising;
   for (ActiveJob* job : jobs) denoising.push_back(static_cast<DiffusionJob*>(job)->denoising.get());
   const auto begin = Clock::now();
-  pipeline_->advance(denoising, cancel);
+  // Where there are several, whoever asked may try fewer at a time.
+  if (jobs.size() > 1)
+    pipeline_->advance(denoising, cancel);
+  else
+    with_memory([&] { pipeline_->advance(denoising, cancel); });
   const double step_ms = milliseconds_since(begin);
   for (ActiveJob* job : jobs) {
     GenerationTimings& timings = static_cast<DiffusionJob*>(job)->timings;
@@ -153,8 +177,11 @@ JobResult DiffusionWorker::finish(ActiveJob& active) {
   result.latents = latent_fingerprint(latents);
 
   const auto decoding = Clock::now();
-  result.picture =
-      std::make_shared<Image>(pipeline_->decode_image(latents, request.vae_tiling, &job.job.cancel_token()));
+  TilingMode tiling = request.vae_tiling;
+  with_memory([&] {
+    const TilingMode now = std::exchange(tiling, TilingMode::on);  // should it be tried again
+    result.picture = std::make_shared<Image>(pipeline_->decode_image(latents, now, &job.job.cancel_token()));
+  });
   job.timings.decode_ms = milliseconds_since(decoding);
 
   const auto encoding = Clock::now();

@@ -1,6 +1,7 @@
 #pragma once
 
 // The workers for Stable Diffusion on a Device: one implementation over a Pipeline, under two names.
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -28,6 +29,7 @@ class DiffusionWorker : public PipelineWorker {
   void advance(std::span<ActiveJob* const> jobs, const CancelToken* cancel) override;
   JobResult finish(ActiveJob& job) override;
   Image preview(const ActiveJob& job) override;
+  std::optional<DeviceMemory> memory() const override { return device_->memory(); }
 
  protected:
   // sdxl: what the model must be. The backend of the options is a device's name. Throws Error as make_worker() does.
@@ -35,6 +37,7 @@ class DiffusionWorker : public PipelineWorker {
                   std::shared_ptr<const Checkpoint> checkpoint);
 
  private:
+  void with_memory(const std::function<void()>& work);
   // What a job asks for, the rest filled in: all but seed, pictures and style.
   GenerationRequest resolve(const JobRequest& request) const;
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/picture_size.h"
+#include "device/device.h"
 #include "worker/job.h"
 
 namespace dreamlab {
@@ -48,6 +49,8 @@ class PipelineWorker {
   virtual ~PipelineWorker() = default;
 
   virtual const WorkerInfo& info() const = 0;
+  // Of a device with memory of its own. May be called from any thread, as info().
+  virtual std::optional<DeviceMemory> memory() const { return std::nullopt; }
   // Throws Error(invalid_argument) for what is out of range or unknown (a bad size begins "Invalid size"; an unknown or
   // skipped style is named), before any model work.
   virtual void check(const JobRequest& request) const = 0;

@@ -26,6 +26,7 @@ struct WorkerOptions {
   std::string backend = "auto";  // auto, cuda, cpu, rknn
   std::string dtype = "auto";    // of the CPU device: auto, bf16, fp32
   int threads = 0;               // of the CPU device; 0: one per processor
+  size_t memory_limit = 0;       // bytes that activations may take on the CPU device; 0: what there is
   CudaOptions cuda;              // of the CUDA device
 
   std::optional<PictureSize> size;  // unset: the model's native size

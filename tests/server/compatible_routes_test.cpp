@@ -304,6 +304,7 @@ TEST(Status, TellsOfTheProcessAndTheModels) {
   const json memory = compatible_server().get("/api/vram").json();
   EXPECT_GT(memory.at("total_bytes").get<int64_t>(), memory.at("process_bytes").get<int64_t>());
   EXPECT_GE(memory.at("process_peak_bytes").get<int64_t>(), memory.at("process_bytes").get<int64_t>());
+  EXPECT_TRUE(memory.at("gpu").is_null()) << "this server computes on the CPU";
 }
 
 TEST(Status, RootLeadsToTheDocumentsPage) {

@@ -21,6 +21,8 @@ from settings import NATIVE_SIDE, STAGES, Settings, UserError
 PROGRAM = Path(__file__).resolve().parents[2] / "dreamlab"
 COMPILE_MODES = ("reduce-overhead", "max-autotune", "default")
 DEFAULT_DTYPES = {"cuda": "fp16", "cpu": "fp32"}
+DEFAULT_REPEAT = {"cuda": 20, "cpu": 3}
+MAX_REPEAT, MAX_STEPS, MAX_BATCH = 40, 150, 64  # what `dreamlab bench` takes
 
 
 def picture_size(text):
@@ -39,10 +41,15 @@ def stage_names(text):
     return tuple(stage for stage in STAGES if stage in names)
 
 
-def positive(text):
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
-    return int(text)
+def count_to(largest):
+    """A parser of whole numbers from 1 to `largest`."""
+
+    def count(text):
+        if not text.isdecimal() or not 1 <= int(text) <= largest:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to {largest}")
+        return int(text)
+
+    return count
 
 
 def parse_options(arguments):
@@ -50,14 +57,14 @@ def parse_options(arguments):
     add = parser.add_argument
     add("--family", choices=NATIVE_SIDE, default="sdxl", help="networks (default: %(default)s)")
     add("--size", type=picture_size, metavar="WxH", help="picture, in pixels (default: the family's native size)")
-    add("--steps", type=positive, default=4, help="denoising steps of LCM (default: %(default)s)")
+    add("--steps", type=count_to(MAX_STEPS), default=4, help="denoising steps of LCM (default: %(default)s)")
     add("--guidance", type=float, default=1.0, help="over 1 a UNet pass is of two images (default: %(default)s)")
-    add("--batch", type=positive, default=1, help="pictures at once (default: %(default)s)")
+    add("--batch", type=count_to(MAX_BATCH), default=1, help="pictures at once (default: %(default)s)")
     add("--device", choices=("cuda", "cpu"), default="cuda", help="where both compute (default: %(default)s)")
     add("--dtype", choices=("fp32", "bf16", "fp16"), help="precision of both (default: fp16 on cuda, fp32 on cpu)")
-    add("--threads", type=positive, default=0, help="of the processor, for both (default: PyTorch's choice)")
-    add("--rounds", type=positive, default=3, help="turns of diffusers and dreamlab (default: %(default)s)")
-    add("--repeat", type=positive, default=5, help="timed runs of a stage in a round (default: %(default)s)")
+    add("--threads", type=count_to(1024), default=0, help="of the processor, for both (default: PyTorch's choice)")
+    add("--rounds", type=count_to(1000), default=3, help="turns of diffusers and dreamlab (default: %(default)s)")
+    add("--repeat", type=count_to(MAX_REPEAT), help="timed runs of a stage in a round (default: 20 on cuda, 3 on cpu)")
     add("--only", type=stage_names, default=STAGES, metavar="STAGES", help=f"of {','.join(STAGES)} (default: all)")
     add("--compile", nargs="?", choices=COMPILE_MODES, const=COMPILE_MODES[0], metavar="MODE",
         help=f"also time torch.compile's UNet and VAE decoder: {', '.join(COMPILE_MODES)} (default: the first)")
@@ -83,7 +90,7 @@ def settings_of(options):
         device=options.device,
         dtype=options.dtype or DEFAULT_DTYPES[options.device],
         threads=options.threads,
-        repeat=options.repeat,
+        repeat=options.repeat or DEFAULT_REPEAT[options.device],
         stages=options.only,
     )
 

@@ -45,9 +45,9 @@ def text_encoders(configs):
     return [network(CLIPTextConfig(**config)) for network, config in zip(classes, configs)]
 
 
-def ready(network, device, dtype):
-    # Gradients off here, too: compiled code looks at it.
-    return network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+def frozen(network):
+    """Gradients off here, too: compiled code looks at it."""
+    return network.eval().requires_grad_(False)
 
 
 def build_networks(config, device, dtype):
@@ -59,7 +59,8 @@ def build_networks(config, device, dtype):
         vae = AutoencoderKL(**config["vae"])
     for convolutional in (unet, vae):
         convolutional.to(memory_format=torch.channels_last)
-    return Networks([ready(text, device, kind) for text in texts], ready(unet, device, kind), ready(vae, device, kind))
+    # transformers may choose a precision of its own.
+    return Networks([frozen(text.to(device=device, dtype=kind)) for text in texts], frozen(unet), frozen(vae))
 
 
 def prepare_device(settings):

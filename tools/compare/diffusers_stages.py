@@ -20,8 +20,8 @@ WORDS = range(1000, 1013)
 LATENT_CHANNELS, LATENT_SCALE = 4, 8
 TIMESTEP = 999  # of the pass that is timed by itself
 CUDNN_TRIALS = 3
-# A CUDA graph is recorded in the second call and replayed from the third.
-COMPILED_WARM_UPS = 3
+# On a GPU a call may be recorded in its second run and repeated from the third.
+WARM_UPS = {"cuda": 3, "cpu": 1}
 
 
 @dataclass
@@ -149,11 +149,11 @@ class DiffusersStages:
             torch.cuda.synchronize()
 
     def time_stage(self, name):
-        """Every timed run, ms, after one that does not count."""
+        """Every timed run, ms, after some that do not count."""
         work = getattr(self, name)
-        self.time_ms(work)
-        runs = 1 if name == "image" else self.settings.repeat
-        return [self.time_ms(work) for _ in range(runs)]
+        for _ in range(WARM_UPS[self.settings.device]):
+            self.time_ms(work)
+        return [self.time_ms(work) for _ in range(self.settings.runs(name))]
 
     def measure(self):
         """One round: {"times_ms": {stage: [ms, ...]}, "memory_mib": {kind: peak}}."""
@@ -188,8 +188,7 @@ def compiled_stages(networks, settings, mode):
     options = {"mode": mode, "fullgraph": True, "dynamic": False}
     unet, decode = torch.compile(networks.unet, **options), torch.compile(networks.vae.decode, **options)
     stages = DiffusersStages(networks, settings, unet, decode)
-    runs_s = [sum(stages.time_ms(getattr(stages, name)) for name in settings.stages) / 1e3 for _ in range(COMPILED_WARM_UPS)]
-    return stages, runs_s[0]
+    return stages, sum(stages.time_ms(getattr(stages, name)) for name in settings.stages) / 1e3
 
 
 def choose_cudnn_benchmark(stages):

@@ -43,5 +43,8 @@ def measure(program, settings):
     with DeviceMemoryWatch() if on_gpu else contextlib.nullcontext() as watch:
         report = run_bench(program, settings)
     times = {stage["name"]: [stage["ms"]] for stage in report["stages"] if stage["name"] in settings.stages}
-    memory = {"device": watch.growth_mib} if on_gpu else {"resident": report["peak_memory_mib"]}
+    if on_gpu:
+        memory = {"held": report["peak_gpu_memory_mib"], "device": watch.growth_mib}
+    else:
+        memory = {"resident": report["peak_memory_mib"]}
     return {"times_ms": times, "memory_mib": memory, "report": report}

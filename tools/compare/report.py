@@ -7,7 +7,8 @@ LABELS = {"png": "  of it PNG"}  # the part of `image` that only diffusers' side
 MEMORY_NOTES = {
     "reserved": "reserved by PyTorch",
     "allocated": "allocated",
-    "device": "of the GPU, CUDA context included",
+    "held": "held",
+    "device": "of the GPU as seen from outside, CUDA context included",
     "resident": "resident",
 }
 

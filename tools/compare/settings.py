@@ -23,9 +23,13 @@ class Settings:
     device: str  # "cuda" or "cpu"
     dtype: str  # "fp32", "bf16" or "fp16"
     threads: int  # of the processor; 0: as many as PyTorch chooses, for both
-    repeat: int  # timed runs of a stage in one round, except of `image`, which is timed once
+    repeat: int  # timed runs of a stage in one round
     stages: tuple[str, ...]  # of STAGES
 
     @property
     def guided(self):
         return self.guidance > 1
+
+    def runs(self, stage):
+        """Timed runs of a stage in one round. As in `dreamlab bench`, a picture on a processor, which takes long, has one."""
+        return 1 if stage == "image" and self.device == "cpu" else self.repeat

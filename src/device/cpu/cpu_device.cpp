@@ -60,7 +60,8 @@ constexpr int64_t kWinogradOutputs = 640;
 class CpuDevice final : public Device {
  public:
   explicit CpuDevice(const CpuOptions& options)
-      : threads_(options.threads),
+      : pool_(host_blocks(options.memory_limit)),
+        threads_(options.threads),
         dtype_(options.dtype.value_or(cpu_has_bf16() ? DType::bf16 : DType::f32)),
         workers_(static_cast<size_t>(threads_.size())) {
     if (dtype_ != DType::f32 && dtype_ != DType::bf16)
@@ -73,6 +74,7 @@ class CpuDevice final : public Device {
   }
   DType compute_dtype() const override { return dtype_; }
 
+  void trim() override { pool_.trim(); }
   Tensor empty(Shape shape, DType dtype) override {
     const size_t bytes = std::max<size_t>(1, static_cast<size_t>(shape.elements()) * size_of(dtype));
     std::shared_ptr<void> memory = pool_.allocate(bytes);
@@ -506,7 +508,7 @@ class CpuDevice final : public Device {
 
   void count_operations(int64_t operations) { operations_ += static_cast<uint64_t>(operations); }
 
-  MemoryPool pool_{host_blocks()};
+  MemoryPool pool_;
   WeightArena weights_;
   LibraryAttention library_attention_;
   ThreadPool threads_;

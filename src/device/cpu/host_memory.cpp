@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
+#include <memory>
 
 #include "base/error.h"
 
@@ -30,8 +31,19 @@ void* allocate_block(size_t size) {
   return block;
 }
 
-BlockSource host_blocks() {
-  return {try_allocate, [](void* block, size_t) { std::free(block); }};
+BlockSource host_blocks(size_t limit) {
+  // The pool asks for one block at a time.
+  const auto held = std::make_shared<size_t>(0);
+  return {[held, limit](size_t size) -> void* {
+            if (limit != 0 && *held + size > limit) return nullptr;
+            void* const block = try_allocate(size);
+            if (block != nullptr) *held += size;
+            return block;
+          },
+          [held](void* block, size_t size) {
+            std::free(block);
+            *held -= size;
+          }};
 }
 
 }  // namespace dreamlab::cpu

@@ -13,7 +13,7 @@ inline constexpr size_t kAlignment = 64;
 // Throws Error(out_of_memory).
 void* allocate_block(size_t size);
 
-// Such blocks, for a pool.
-BlockSource host_blocks();
+// Such blocks, for a pool; together at most `limit` bytes, where it is not 0.
+BlockSource host_blocks(size_t limit = 0);
 
 }  // namespace dreamlab::cpu

@@ -86,7 +86,9 @@ std::shared_ptr<void> CudaContext::allocate_alone(size_t bytes) {
   const Source source{device_, memory_limit_, held_};
   void* block = source.allocate(bytes);
   if (block == nullptr) {
-    trim();
+    // Not what recordings use: some may be repeated again.
+    synchronize();
+    activations_.trim();
     block = source.allocate(bytes);
   }
   if (block == nullptr) fail(ErrorKind::out_of_memory, "out of GPU memory: {} MiB more were needed", (bytes >> 20) + 1);
@@ -200,6 +202,7 @@ DeviceMemory CudaContext::memory() const {
 void CudaContext::trim() {
   synchronize();
   activations_.trim();
+  recorded_.trim();
 }
 
 }  // namespace dreamlab::cuda

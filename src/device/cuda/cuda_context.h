@@ -65,7 +65,7 @@ class CudaContext {
   void reset_peak();
   // May be called from any thread.
   DeviceMemory memory() const;
-  // Gives unused memory back to the GPU.
+  // Gives unused memory back to the GPU. No recording may be used after it.
   void trim();
 
  private:

@@ -103,6 +103,11 @@ class CudaDevice final : public Device {
   }
 
   // --- memory ---
+  void trim() override {
+    context_.make_current();
+    gpu_->recordings.clear();
+    context_.trim();
+  }
   void synchronize() override {
     context_.make_current();
     context_.synchronize();
