@@ -73,6 +73,10 @@ run() {
   failed=0
   place=${GPU_CHECK_PLACE:-$(mktemp -d)}
   report=$out/report.md
+  if ! nvidia-smi -L; then
+    echo "gpu_check: no GPU here" >&2
+    return 1
+  fi
   unpack "$from" "$place"
   local newer
   newer=$(cudnn_of_pytorch)

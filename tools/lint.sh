@@ -26,7 +26,7 @@ units() {
 for step in "${steps[@]}"; do
   case $step in
     format)
-      git ls-files -z -- '*.cpp' '*.h' | xargs -0 clang-format --dry-run -Werror
+      git ls-files -z -- '*.cpp' '*.h' '*.cu' '*.cuh' | xargs -0 clang-format --dry-run -Werror
       echo "lint: format is right" ;;
     tidy)
       list=$(units)

@@ -220,7 +220,8 @@ class Bench {
   void profile_unet() {
     std::vector<std::unique_ptr<DenoisingJob>> jobs;
     std::vector<DenoisingJob*> batch;
-    for (const GenerationRequest& request : requests_) batch.push_back(jobs.emplace_back(pipeline_->start(request)).get());
+    for (const GenerationRequest& request : requests_)
+      batch.push_back(jobs.emplace_back(pipeline_->start(request)).get());
     device_->begin_profile();
     pipeline_->advance(batch);
     report_.operations = device_->end_profile();

@@ -64,6 +64,7 @@ std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot sl
   if (!config.is_set("NUM_WORKERS")) service.workers = std::max(service.workers, static_cast<int>(gpus.size()));
   service.batch_max = static_cast<int>(config.integer("BATCH_MAX").value_or(0));
   service.timeout_s = *config.number("DEFAULT_TIMEOUT");
+  if (!gpus.empty()) service.available_bytes = [gpu = gpus.front()] { return free_cuda_memory(gpu); };
   service.stop = std::make_shared<CancelToken>();
   auto factory = [worker, gpus, stop = service.stop](const Mode& mode, int index) {
     if (mode.model.empty()) fail(ErrorKind::unavailable, "{}", kHowToNameAModel);

@@ -23,7 +23,8 @@ struct VerifyFlags {
 };
 
 void run_verify(const VerifyFlags& flags) {
-  const std::unique_ptr<Device> device = make_device({.device = flags.device, .dtype = flags.dtype, .threads = flags.threads});
+  const std::unique_ptr<Device> device =
+      make_device({.device = flags.device, .dtype = flags.dtype, .threads = flags.threads});
   VerifyOptions options;
   options.filter = flags.filter;
   if (!flags.json) {
@@ -58,7 +59,8 @@ void add_verify_command(CLI::App& app) {
   command->add_option("folder", flags->folder, "the folder of records (it has an INDEX.json)")->required();
   command->add_option("--device", flags->device, "cpu, cuda, cuda:N, or reference for the plain implementation")
       ->capture_default_str();
-  command->add_option("--dtype", flags->dtype, "fp32, bf16 or, on a GPU, fp16; each has its own bounds")->capture_default_str();
+  command->add_option("--dtype", flags->dtype, "fp32, bf16 or, on a GPU, fp16; each has its own bounds")
+      ->capture_default_str();
   command->add_option("--threads", flags->threads, "0: one per processor")->capture_default_str();
   command->add_option("--filter", flags->filter, "only records whose line contains this text");
   command->add_flag("--failures", flags->failures_only, "print only what failed");

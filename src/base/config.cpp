@@ -17,6 +17,7 @@ namespace {
 constexpr std::string_view kCpuDtypes[] = {"auto", "bf16", "fp32"};
 constexpr std::string_view kBackends[] = {"auto", "cuda", "cpu", "rknn"};
 constexpr std::string_view kCudaDtypes[] = {"fp16", "bf16", "fp32"};
+constexpr std::string_view kOffloads[] = {"none", "model", "stream"};
 constexpr std::string_view kLogFormats[] = {"text", "json"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
 constexpr std::string_view kRngs[] = {"cuda", "cpu"};
@@ -35,6 +36,7 @@ constexpr Setting kSettings[] = {
      kCpuDtypes},
     {"CUDA_DTYPE", SettingType::choice, "fp16", "precision on a GPU", kCudaDtypes},
     {"CUDA_DEVICE", SettingType::text, "cuda:0", "which GPU: cuda:N; several, with commas, have a worker each"},
+    {"OFFLOAD", SettingType::choice, "none", "weights that leave the GPU while they are not used", kOffloads},
     {"VRAM_MAX", SettingType::integer, "0", "MiB of a GPU's memory that may be held; 0: all of it", {}, 0, 10000000},
     {"CUDA_ENABLE_XFORMERS", SettingType::boolean, "1", "memory-efficient (flash) attention"},
     {"CUDA_ATTENTION_SLICING", SettingType::boolean, "0", "attention computed in slices, for less memory"},

@@ -32,7 +32,8 @@ Opened open_library() {
   if (entry == nullptr) return {nullptr, dlerror()};
   const CudaLibrary* const library = entry();
   if (library->version != version())
-    return {nullptr, path->string() + " is of version " + library->version + ", the program of " + std::string(version())};
+    return {nullptr,
+            path->string() + " is of version " + library->version + ", the program of " + std::string(version())};
   return {library, {}};
 }
 
@@ -71,6 +72,10 @@ std::optional<std::string> why_no_cuda_device() {
   std::string why = cuda.why;
   if (cuda.library != nullptr && cuda.library->has_device(why)) return std::nullopt;
   return "no CUDA device: " + why;
+}
+
+uint64_t free_cuda_memory(int device) {
+  return why_no_cuda_device() ? 0 : opened().library->free_memory(device);
 }
 
 std::unique_ptr<Device> make_cuda_device(const CudaOptions& options) {

@@ -1,7 +1,8 @@
 #pragma once
 
 // The way to the CUDA device, which lives in a library of its own: libdreamlab_cuda.so, opened when it is first asked
-// for, and only where there is a driver. It lies beside the program or in lib/ or lib/dreamlab/ of one of the directories above it.
+// for, and only where there is a driver. It lies beside the program or in lib/ or lib/dreamlab/ of one of the
+// directories above it.
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -13,11 +14,19 @@
 
 namespace dreamlab {
 
+// Which weights leave the GPU for the host's memory while they are not used.
+enum class Offload {
+  none,
+  model,   // text encoders and autoencoder
+  stream,  // these, and the UNet's blocks, which come one by one at every step
+};
+
 struct CudaOptions {
-  int device = 0;                // as CUDA counts them (CUDA_VISIBLE_DEVICES applies)
-  DType dtype = DType::f16;      // f16, bf16 or f32
-  size_t memory_limit = 0;       // bytes of the device's memory that may be held; 0: what is there
-  bool recordings = true;        // repeat passes from CUDA graphs
+  int device = 0;            // as CUDA counts them (CUDA_VISIBLE_DEVICES applies)
+  DType dtype = DType::f16;  // f16, bf16 or f32
+  size_t memory_limit = 0;   // bytes of the device's memory that may be held; 0: what is there
+  Offload offload = Offload::none;
+  bool recordings = true;        // repeat passes from CUDA graphs; never where blocks come and go
   bool flash_attention = true;   // by cuDNN's fused kernel; else by products
   bool slice_attention = false;  // by products of small slices: slow, but with little memory
 };
@@ -32,12 +41,16 @@ std::optional<std::string> why_no_cuda_device();
 // Throws Error(unavailable) with that line, or where there is no device of that number.
 std::unique_ptr<Device> make_cuda_device(const CudaOptions& options);
 
+// Bytes of a GPU's memory that nobody holds; 0 where it cannot be asked.
+uint64_t free_cuda_memory(int device);
+
 // --- between the program and the library ---
 // What the library's one function, dreamlab_cuda_library, returns. Exceptions stay on their side of it.
 struct CudaLibrary {
   const char* version;  // of the project; another one has another Device
   // Writes why there is none to `why` and returns false.
   bool (*has_device)(std::string& why);
+  uint64_t (*free_memory)(int device);
   // nullptr: kind and why tell the error.
   Device* (*make_device)(const CudaOptions& options, ErrorKind& kind, std::string& why);
 };

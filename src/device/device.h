@@ -53,6 +53,16 @@ struct NormWeights {
   float eps = 1e-5f;
 };
 
+// Weights that leave a device's memory together, and come back together.
+class WeightGroup {
+ public:
+  virtual ~WeightGroup() = default;
+};
+enum class WeightGroupKind {
+  network,  // used once for a picture: a text encoder, an autoencoder's half
+  block,    // used at every step, one after the other
+};
+
 // How long the operations of one kind and shape took together.
 struct OperationTime {
   std::string name;  // "product 4096x640x5120"
@@ -64,8 +74,8 @@ struct OperationTime {
 
 // Memory of a device with its own, in bytes.
 struct DeviceMemory {
-  size_t total = 0, free = 0;  // as the driver says: others use it, too
-  size_t limit = 0;            // that may be held here; 0: all
+  size_t total = 0, free = 0;                                          // as the driver says: others use it, too
+  size_t limit = 0;                                                    // that may be held here; 0: all
   size_t weights = 0, activations = 0, recordings = 0, workspace = 0;  // held, in use or kept for the next time
   size_t peak = 0;                                                     // most that was held at once
   size_t held() const { return weights + activations + recordings + workspace; }
@@ -117,6 +127,17 @@ class Device {
   // weight [out, in, kernel, kernel]; bias [out] or null.
   virtual std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias,
                                                  ConvGeometry geometry) = 0;
+
+  // Weights that are packed until end_group() form a group, where the device lets weights of that kind leave; else, and
+  // inside of another group, null: they stay.
+  virtual std::shared_ptr<WeightGroup> begin_group(WeightGroupKind) { return nullptr; }
+  // The group's weights leave.
+  virtual void end_group() {}
+  // Ends a group whose packing failed.
+  virtual void drop_group() noexcept {}
+  // Brings the weights of a group, for what follows until leave_group().
+  virtual void enter_group(WeightGroup&) {}
+  virtual void leave_group(WeightGroup&) noexcept {}
 
   // --- operations ---
   // x [..., in] to [..., out].

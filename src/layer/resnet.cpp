@@ -13,16 +13,19 @@ ConvGeometry halving(DownsamplePadding padding) {
 }  // namespace
 
 ResnetBlock::ResnetBlock(const LayerScope& scope, const ResnetDims& dims)
-    : norm1_(scope / "norm1", dims.in, dims.groups, dims.eps),
+    : group_(scope.device, WeightGroupKind::block),
+      norm1_(scope / "norm1", dims.in, dims.groups, dims.eps),
       conv1_(scope / "conv1", dims.in, dims.out),
       norm2_(scope / "norm2", dims.out, dims.groups, dims.eps),
       conv2_(scope / "conv2", dims.out, dims.out) {
   if (dims.time_channels > 0) time_emb_proj_.emplace(scope / "time_emb_proj", dims.time_channels, dims.out);
   if (dims.in != dims.out) conv_shortcut_.emplace(scope / "conv_shortcut", dims.in, dims.out);
+  group_.packed();
 }
 
 Tensor ResnetBlock::forward(const Context& context, Tensor x, const Tensor& time) const {
   context.check_cancelled();
+  const LayerGroup::Use use = group_.use();
   Epilogue first;
   Tensor time_bias;
   if (time_emb_proj_) {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "layer/conv2d.h"
+#include "layer/layer_group.h"
 #include "layer/linear.h"
 #include "layer/norm.h"
 
@@ -27,6 +28,7 @@ class ResnetBlock {
   Tensor forward(const Context& context, Tensor x, const Tensor& time = {}) const;
 
  private:
+  LayerGroup group_;
   GroupNorm norm1_;
   Conv2d conv1_;
   std::optional<Linear> time_emb_proj_;

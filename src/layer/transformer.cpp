@@ -35,14 +35,23 @@ Tensor FeedForward::forward(const Context& context, const Tensor& x, const Tenso
 
 BasicTransformerBlock::BasicTransformerBlock(const LayerScope& scope, int64_t channels, int64_t text_channels,
                                              int64_t heads)
-    : norm1_(scope / "norm1", channels),
+    : group_(scope.device, WeightGroupKind::block),
+      norm1_(scope / "norm1", channels),
       attn1_(scope / "attn1", channels, heads),
       norm2_(scope / "norm2", channels),
       attn2_(scope / "attn2", channels, text_channels, heads),
       norm3_(scope / "norm3", channels),
-      ff_(scope / "ff", channels) {}
+      ff_(scope / "ff", channels) {
+  group_.packed();
+}
+
+Tensor BasicTransformerBlock::project_text(const Context& context, const Tensor& text) const {
+  const LayerGroup::Use use = group_.use();
+  return attn2_.project_text(context, text);
+}
 
 Tensor BasicTransformerBlock::forward(const Context& context, Tensor x, const Tensor& keys_values) const {
+  const LayerGroup::Use use = group_.use();
   x = attn1_.forward(context, norm1_.forward(context, x), &x);
   x = attn2_.forward(context, norm2_.forward(context, x), keys_values, &x);
   return ff_.forward(context, norm3_.forward(context, x), &x);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "layer/attention.h"
+#include "layer/layer_group.h"
 #include "layer/linear.h"
 #include "layer/norm.h"
 
@@ -40,11 +41,12 @@ class BasicTransformerBlock {
  public:
   BasicTransformerBlock(const LayerScope& scope, int64_t channels, int64_t text_channels, int64_t heads);
 
-  Tensor project_text(const Context& context, const Tensor& text) const { return attn2_.project_text(context, text); }
+  Tensor project_text(const Context& context, const Tensor& text) const;
   // x [N, T, channels]; keys_values from project_text.
   Tensor forward(const Context& context, Tensor x, const Tensor& keys_values) const;
 
  private:
+  LayerGroup group_;
   LayerNorm norm1_;
   SelfAttention attn1_;
   LayerNorm norm2_;

@@ -46,7 +46,8 @@ Tensor ClipTextBlock::forward(const Context& context, const Tensor& x) const {
 
 ClipTextEncoder::ClipTextEncoder(Device& device, const TextEncoderConfig& config, const WeightSource& weights,
                                  const std::string& name)
-    : config_(config),
+    : group_(device, WeightGroupKind::network),
+      config_(config),
       final_layer_norm_(text_model(device, weights, name) / "final_layer_norm", config.hidden_size,
                         config.layer_norm_eps) {
   const LayerScope scope = text_model(device, weights, name);
@@ -56,11 +57,13 @@ ClipTextEncoder::ClipTextEncoder(Device& device, const TextEncoderConfig& config
   if (config.projection_dim > 0)
     text_projection_.emplace(LayerScope{device, WeightScope(weights), name} / "text_projection", config.hidden_size,
                              config.projection_dim, Bias::none);
+  group_.packed();
 }
 
 TextStates ClipTextEncoder::forward(const Context& context, std::span<const int32_t> ids,
                                     int64_t skipped_blocks) const {
   check_ids(ids, skipped_blocks);
+  const LayerGroup::Use use = group_.use();
   const int64_t windows = static_cast<int64_t>(ids.size()) / config_.max_positions;
   Tensor x = context.device.cast(context.device.embed_tokens(ids, windows, token_table_, position_table_),
                                  context.device.compute_dtype());

@@ -10,6 +10,7 @@
 
 #include "layer/attention.h"
 #include "layer/context.h"
+#include "layer/layer_group.h"
 #include "layer/layer_scope.h"
 #include "layer/linear.h"
 #include "layer/norm.h"
@@ -59,6 +60,7 @@ class ClipTextEncoder {
   void check_ids(std::span<const int32_t> ids, int64_t skipped_blocks) const;
   Tensor pool(const Context& context, std::span<const int32_t> ids, const Tensor& states) const;
 
+  LayerGroup group_;
   TextEncoderConfig config_;
   Tensor token_table_, position_table_;
   std::vector<ClipTextBlock> blocks_;

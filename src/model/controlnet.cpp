@@ -75,8 +75,8 @@ ControlResiduals ControlNet::forward(const Context& context, const ControlNetInp
     fail(ErrorKind::invalid_argument, "a condition of {} for latents of {}: the picture must have 8 times their size",
          input.condition.shape().to_string(), input.sample.shape().to_string());
   std::span<const Tensor> keys_values = input.text->keys_values;
-  const UNetEncoder::State state = encoder_.forward(context, input.sample, encoder_.embed(context, encoder_input),
-                                                    &input.condition, keys_values);
+  const UNetEncoder::State state =
+      encoder_.forward(context, input.sample, encoder_.embed(context, encoder_input), &input.condition, keys_values);
 
   Epilogue scaled;
   scaled.scale = input.scale;

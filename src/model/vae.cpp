@@ -77,7 +77,8 @@ Tensor VaeMidBlock::forward(const Context& context, Tensor x) const {
 }
 
 VaeDecoder::VaeDecoder(Device& device, const VaeConfig& config, const WeightSource& weights)
-    : config_(config),
+    : group_(device, WeightGroupKind::network),
+      config_(config),
       conv_in_(vae_scope(device, weights) / "decoder.conv_in", config.latent_channels,
                config.block_out_channels.back()),
       mid_block_(vae_scope(device, weights) / "decoder.mid_block", config),
@@ -100,10 +101,12 @@ VaeDecoder::VaeDecoder(Device& device, const VaeConfig& config, const WeightSour
     if (i + 1 < levels) level.upsampler.emplace(block / "upsamplers.0", out);
     up_blocks_.push_back(std::move(level));
   }
+  group_.packed();
 }
 
 Tensor VaeDecoder::decode(const Context& context, const Tensor& latents) const {
   check_input(latents, config_.latent_channels, "latents");
+  const LayerGroup::Use use = group_.use();
   Tensor x = context.device.cast(latents, context.device.compute_dtype());
   if (post_quant_conv_) x = post_quant_conv_->forward(context, x);
   if (context.tap) context.tap("post_quant_conv", x);
@@ -131,7 +134,8 @@ Tensor VaeDecoder::decode_tiled(const Context& context, const Tensor& latents, c
 }
 
 VaeEncoder::VaeEncoder(Device& device, const VaeConfig& config, const WeightSource& weights)
-    : config_(config),
+    : group_(device, WeightGroupKind::network),
+      config_(config),
       conv_in_(vae_scope(device, weights) / "encoder.conv_in", config.in_channels, config.block_out_channels[0]),
       mid_block_(vae_scope(device, weights) / "encoder.mid_block", config),
       conv_norm_out_(vae_scope(device, weights) / "encoder.conv_norm_out", config.block_out_channels.back(),
@@ -154,9 +158,11 @@ VaeEncoder::VaeEncoder(Device& device, const VaeConfig& config, const WeightSour
   }
   if (config.use_quant_conv)
     quant_conv_.emplace(scope / "quant_conv", 2 * config.latent_channels, 2 * config.latent_channels);
+  group_.packed();
 }
 
 Tensor VaeEncoder::moments(const Context& context, const Tensor& pictures) const {
+  const LayerGroup::Use use = group_.use();
   Tensor x = conv_in_.forward(context, context.device.cast(pictures, context.device.compute_dtype()));
   if (context.tap) context.tap("conv_in", x);
   for (size_t i = 0; i < down_blocks_.size(); ++i) {

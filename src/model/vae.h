@@ -9,6 +9,7 @@
 
 #include "layer/attention.h"
 #include "layer/conv2d.h"
+#include "layer/layer_group.h"
 #include "layer/resnet.h"
 #include "weights/model_config.h"
 
@@ -51,6 +52,7 @@ class VaeDecoder {
     std::optional<Upsample> upsampler;
   };
 
+  LayerGroup group_;
   VaeConfig config_;
   std::optional<Linear> post_quant_conv_;
   Conv2d conv_in_;
@@ -89,6 +91,7 @@ class VaeEncoder {
   // [N, H/8, W/8, 2 * latent_channels]: mean, then logvar, not clamped.
   Tensor moments(const Context& context, const Tensor& pictures) const;
 
+  LayerGroup group_;
   VaeConfig config_;
   Conv2d conv_in_;
   std::vector<Level> down_blocks_;

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "tensor/pixels.h"
 #include "tensor/dtype.h"
+#include "tensor/pixels.h"
 
 namespace dreamlab {
 

@@ -74,7 +74,8 @@ Pipeline::Pipeline(Device& device, std::shared_ptr<const Checkpoint> checkpoint,
     vae_weights_ = std::move(other_vae.weights);
   }
   if (device.compute_dtype() == DType::f16 && config_.is_sdxl()) wide_device_ = device.with_dtype(DType::bf16);
-  vae_decoder_ = std::make_unique<VaeDecoder>(vae_device(), config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
+  vae_decoder_ =
+      std::make_unique<VaeDecoder>(vae_device(), config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
 }
 
 Pipeline::~Pipeline() = default;

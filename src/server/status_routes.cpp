@@ -166,14 +166,14 @@ const std::shared_ptr<const ObjectRules>& gpu_memory_rules() {
 }
 
 const std::shared_ptr<const ObjectRules>& memory_rules() {
-  static const auto rules =
-      response_object("Memory", "Memory in bytes, of the machine that computes.",
-                      {text("device", "What computes; null until a model is loaded.").nullable().required(),
-                       count("total_bytes", "Of the machine.").required(),
-                       count("available_bytes", "That could still be used.").required(),
-                       count("process_bytes", "Resident, of this process.").required(),
-                       count("process_peak_bytes", "The most that was.").required(),
-                       object("gpu", gpu_memory_rules(), "Of the GPU that computes; null on a CPU.").nullable().required()});
+  static const auto rules = response_object(
+      "Memory", "Memory in bytes, of the machine that computes.",
+      {text("device", "What computes; null until a model is loaded.").nullable().required(),
+       count("total_bytes", "Of the machine.").required(),
+       count("available_bytes", "That could still be used.").required(),
+       count("process_bytes", "Resident, of this process.").required(),
+       count("process_peak_bytes", "The most that was.").required(),
+       object("gpu", gpu_memory_rules(), "Of the GPU that computes; null on a CPU.").nullable().required()});
   return rules;
 }
 

@@ -43,6 +43,8 @@ CudaOptions cuda_options(const Config& config) {
   options.dtype = dtype == "fp32" ? DType::f32 : dtype == "bf16" ? DType::bf16 : DType::f16;
   options.flash_attention = *config.boolean("CUDA_ENABLE_XFORMERS");
   options.slice_attention = *config.boolean("CUDA_ATTENTION_SLICING");
+  const std::string offload = *config.text("OFFLOAD");
+  options.offload = offload == "stream" ? Offload::stream : offload == "model" ? Offload::model : Offload::none;
   options.memory_limit = static_cast<size_t>(*config.integer("VRAM_MAX")) << 20;
   return options;
 }

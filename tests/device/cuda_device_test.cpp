@@ -64,8 +64,8 @@ BatchCase conv_batch(std::string name, Shape image, int64_t out, ConvGeometry ge
   return {std::move(name), image, [=](Device& device, Inputs& in) {
             const float scale = 1.0f / static_cast<float>(3 * std::sqrt(image[-1]));
             const HostTensor bias = in.host(Shape{out});
-            std::shared_ptr<ConvWeights> weights =
-                device.pack_conv(in.host(Shape{out, image[-1], geometry.kernel, geometry.kernel}, scale), &bias, geometry);
+            std::shared_ptr<ConvWeights> weights = device.pack_conv(
+                in.host(Shape{out, image[-1], geometry.kernel, geometry.kernel}, scale), &bias, geometry);
             return [&device, weights](const Tensor& x) { return device.conv2d(x, *weights); };
           }};
 }
@@ -98,12 +98,14 @@ std::vector<BatchCase> batch_cases() {
       attention_batch("attention of 1,024 tokens", {1024, 1280}, 20),
       attention_batch("attention with heads of 40", {256, 320}, 8),
       attention_batch("attention with a head of 512", {256, 512}, 1),
-      {"group_norm", {32, 32, 640},
+      {"group_norm",
+       {32, 32, 640},
        [](Device& device, Inputs& in) {
          const NormWeights norm = in.norm(640);
          return [&device, norm](const Tensor& x) { return device.group_norm(x, norm, 32, Activation::silu); };
        }},
-      {"layer_norm", {1024, 1280},
+      {"layer_norm",
+       {1024, 1280},
        [](Device& device, Inputs& in) {
          const NormWeights norm = in.norm(1280);
          return [&device, norm](const Tensor& x) { return device.layer_norm(x, norm); };
@@ -178,6 +180,46 @@ TEST(CudaRecordings, ThatCannotBeMadeAreDoneWithout) {
     const Tensor input[] = {device->upload(std::vector<float>(8, start), Shape{8})};
     EXPECT_EQ(device->download(device->repeat("work", input, work)), std::vector<float>(8, start + 1));
   }
+}
+
+// Groups that come and go give what weights give that stay; a group that is away is not used by mistake.
+TEST(CudaOffload, GivesTheSameBits) {
+  SKIP_WITHOUT_GPU();
+  struct Layer {
+    std::shared_ptr<WeightGroup> group;
+    std::unique_ptr<ConvWeights> conv;
+    std::unique_ptr<LinearWeights> linear;
+  };
+  std::vector<std::vector<float>> results;
+  for (Offload offload : {Offload::none, Offload::model, Offload::stream}) {
+    const auto device = gpu(DType::f16, {.offload = offload});
+    Inputs inputs(*device);
+    std::vector<Layer> layers;
+    for (int i = 0; i < 6; ++i) {
+      Layer layer;
+      layer.group = device->begin_group(i == 0 ? WeightGroupKind::network : WeightGroupKind::block);
+      layer.conv = device->pack_conv(inputs.host(Shape{64, 64, 3, 3}, 0.04f), nullptr, {});
+      layer.linear = device->pack_linear(inputs.host(Shape{64, 64}, 0.1f), nullptr);
+      if (layer.group != nullptr) device->end_group();
+      layers.push_back(std::move(layer));
+    }
+    EXPECT_EQ(layers[0].group == nullptr, offload == Offload::none);
+    EXPECT_EQ(layers[1].group == nullptr, offload != Offload::stream);
+    Tensor x = inputs.tensor(Shape{1, 32, 32, 64});
+    for (int pass = 0; pass < 4; ++pass) {
+      for (const Layer& layer : layers) {
+        if (layer.group != nullptr) device->enter_group(*layer.group);
+        x = device->linear(device->conv2d(x, *layer.conv), *layer.linear);
+        if (layer.group != nullptr) device->leave_group(*layer.group);
+      }
+    }
+    if (layers[3].group != nullptr) {
+      EXPECT_THROW(device->linear(x, *layers[3].linear), Error);
+    }
+    results.push_back(device->download(x));
+  }
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(results[0], results[2]);
 }
 
 TEST(CudaDevice, OfAnotherPrecisionSharesItsTensors) {

@@ -40,8 +40,9 @@ class CudaPipeline : public testing::TestWithParam<ModelCase> {
 
   // Requests that differ in everything that jobs of one batch may differ in.
   std::vector<GenerationRequest> requests() const {
-    const char* const prompts[] = {"a red ball on a table", "two green cups in the snow", "a blue fish on a beach at sunset",
-                                   "a majestic mountain landscape", "a yellow star at night"};
+    const char* const prompts[] = {"a red ball on a table", "two green cups in the snow",
+                                   "a blue fish on a beach at sunset", "a majestic mountain landscape",
+                                   "a yellow star at night"};
     std::vector<GenerationRequest> all;
     for (const char* prompt : prompts) {
       GenerationRequest request = pipeline_->default_request();
@@ -112,6 +113,16 @@ TEST_P(CudaPipeline, IsCloseToTheCpu) {
     const double db = psnr(pipeline_->generate(request).image, exact.generate(request).image);
     RecordProperty("psnr", std::to_string(db));
     EXPECT_GE(db, 35) << request.prompt;
+  }
+}
+
+TEST_P(CudaPipeline, GivesTheSameBytesWhereWeightsComeAndGo) {
+  const GenerationRequest request = requests()[1];
+  const Image resident = pipeline_->generate(request).image;
+  for (Offload offload : {Offload::model, Offload::stream}) {
+    const std::unique_ptr<Device> device = make_cuda_device({.offload = offload});
+    Pipeline pipeline(*device, open_model(GetParam().name));
+    for (int run = 0; run < 2; ++run) EXPECT_TRUE(pipeline.generate(request).image == resident) << "run " << run;
   }
 }
 

@@ -9,8 +9,8 @@
 
 #include "base/thread_pool.h"
 #include "device/cpu/kernel_types.h"
-#include "device/memory_pool.h"
 #include "device/cpu/weight_arena.h"
+#include "device/memory_pool.h"
 #include "tensor/host_tensor.h"
 
 namespace dreamlab::cpu {

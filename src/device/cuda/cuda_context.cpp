@@ -121,7 +121,8 @@ void* CudaContext::workspace(size_t bytes) {
   if (bytes > workspace_size_ || workspace_ == nullptr) {
     const size_t size = aligned(std::max(bytes, kLeastWorkspace));
     // A recording remembers the address: what earlier recordings use must stay theirs.
-    if (recording_) fail(ErrorKind::internal, "a recording needs a workspace of {} bytes, which no pass before it had", bytes);
+    if (recording_)
+      fail(ErrorKind::internal, "a recording needs a workspace of {} bytes, which no pass before it had", bytes);
     if (workspace_ != nullptr) synchronize();
     old_workspaces_.push_back(std::move(workspace_));
     workspace_ = allocate_alone(size);

@@ -13,20 +13,21 @@
 #include "device/cuda/profile.h"
 #include "device/cuda/recordings.h"
 #include "device/cuda/sdpa.h"
+#include "device/cuda/weight_groups.h"
 
 namespace dreamlab::cuda {
 namespace {
 
 struct CudaLinearWeights : LinearWeights {
-  std::shared_ptr<void> matrix;  // [out, in] in the compute dtype
-  std::shared_ptr<void> bias;    // [out] in the compute dtype; null: none
+  std::shared_ptr<PackedBytes> matrix;  // [out, in] in the compute dtype
+  std::shared_ptr<PackedBytes> bias;    // [out] in the compute dtype; null: none
 };
 
 // Filters [padded out, kernel, kernel, in] in the compute dtype. cuDNN's fast kernels want multiples of eight channels:
 // the few outputs of a last convolution are padded with zeros.
 struct CudaConvWeights : ConvWeights {
-  std::shared_ptr<void> filters;
-  std::shared_ptr<void> bias;  // [padded out] in the compute dtype; null: none
+  std::shared_ptr<PackedBytes> filters;
+  std::shared_ptr<PackedBytes> bias;  // [padded out] in the compute dtype; null: none
   int64_t padded_out = 0;
 };
 
@@ -61,14 +62,20 @@ void require(bool condition, const char* operation, const Tensor& a, const Tenso
          b.shape().to_string());
 }
 
+const void* data_of(const std::shared_ptr<PackedBytes>& packed) {
+  return packed == nullptr ? nullptr : packed->get();
+}
+
 int64_t images_of(const Tensor& x) {
   return x.shape().rank() < 2 ? 1 : x.dim(0);
 }
 
 // What one GPU's devices of several dtypes share.
 struct Gpu {
-  Gpu(const CudaOptions& options) : context(options.device, options.memory_limit) {}
+  explicit Gpu(const CudaOptions& options)
+      : context(options.device, options.memory_limit), weights(context, options.offload) {}
   CudaContext context;
+  WeightGroups weights;
   Matmul matmul{context.cublas()};
   Convolutions convolutions{context.cudnn()};
   Sdpa sdpa{context.cudnn()};
@@ -196,21 +203,27 @@ class CudaDevice final : public Device {
     out->padded_out = rounded_up(out->out_channels, kChannelMultiple);
     const int64_t taps = geometry.kernel * geometry.kernel;
     const Tensor staged = stage(weight);
-    out->filters = context_.allocate_weights(static_cast<size_t>(out->padded_out * taps * out->in_channels) *
-                                             size_of(dtype_));
+    out->filters =
+        gpu_->weights.allocate(static_cast<size_t>(out->padded_out * taps * out->in_channels) * size_of(dtype_));
     reorder_filters(elements(staged), out->out_channels, out->in_channels, taps, out->padded_out,
-                    {out->filters.get(), dtype_}, stream());
+                    {out->filters->get(), dtype_}, stream());
     check_launch("packing filters");
     if (bias != nullptr) {
       const Tensor staged_bias = stage(*bias);
-      out->bias = context_.allocate_weights(static_cast<size_t>(out->padded_out) * size_of(dtype_));
+      out->bias = gpu_->weights.allocate(static_cast<size_t>(out->padded_out) * size_of(dtype_));
       // As filters of one input: the padding becomes zero.
-      reorder_filters(elements(staged_bias), out->out_channels, 1, 1, out->padded_out, {out->bias.get(), dtype_},
+      reorder_filters(elements(staged_bias), out->out_channels, 1, 1, out->padded_out, {out->bias->get(), dtype_},
                       stream());
       check_launch("packing a bias");
     }
     return out;
   }
+
+  std::shared_ptr<WeightGroup> begin_group(WeightGroupKind kind) override { return gpu_->weights.begin(kind); }
+  void end_group() override { gpu_->weights.end(); }
+  void drop_group() noexcept override { gpu_->weights.drop(); }
+  void enter_group(WeightGroup& group) override { gpu_->weights.enter(static_cast<CudaWeightGroup&>(group)); }
+  void leave_group(WeightGroup& group) noexcept override { gpu_->weights.leave(static_cast<CudaWeightGroup&>(group)); }
 
   // --- operations ---
   Tensor linear(const Tensor& x, const LinearWeights& weights, const Epilogue& epilogue) override {
@@ -223,11 +236,10 @@ class CudaDevice final : public Device {
     Tensor out = empty(shape, dtype_);
     const int64_t rows = x.rows();
     gpu_->operations += static_cast<uint64_t>(2 * rows * w.in_features * w.out_features);
-    finish_product(
-        epilogue, w.bias != nullptr, out, [&](const Tensor* addend, bool bias, const Tensor& result) {
-          multiply(source.data(), rows, rows / images_of(x), w.in_features, w.matrix.get(), w.out_features,
-                   bias ? w.bias.get() : nullptr, addend, result);
-        });
+    finish_product(epilogue, w.bias != nullptr, out, [&](const Tensor* addend, bool bias, const Tensor& result) {
+      multiply(source.data(), rows, rows / images_of(x), w.in_features, w.matrix->get(), w.out_features,
+               bias ? w.bias->get() : nullptr, addend, result);
+    });
     return out;
   }
 
@@ -262,11 +274,10 @@ class CudaDevice final : public Device {
     if (convolve_fused(x, w, epilogue, out)) return out;
 
     // The product alone, with as many channels as there are filters, and the rest in a pass of its own.
-    const Tensor product = w.padded_out == w.out_channels
-                               ? out
-                               : empty(Shape{x.dim(0), out_height, out_width, w.padded_out}, dtype_);
+    const Tensor product =
+        w.padded_out == w.out_channels ? out : empty(Shape{x.dim(0), out_height, out_width, w.padded_out}, dtype_);
     if (!convolve_plain(x, w, product)) convolve_by_columns(x, w, product);
-    finish_pass(product, epilogue, w.bias.get(), out);
+    finish_pass(product, epilogue, data_of(w.bias), out);
     return out;
   }
 
@@ -290,7 +301,9 @@ class CudaDevice final : public Device {
                               .v_stride = values.row_stride(),
                               .causal = causal};
     const auto span = gpu_->profile.time(
-        [&] { return fmt::format("attention {}x{}x{} to {}", problem.queries, heads, problem.head_size, problem.keys); },
+        [&] {
+          return fmt::format("attention {}x{}x{} to {}", problem.queries, heads, problem.head_size, problem.keys);
+        },
         static_cast<double>(4 * q.elements() * k.dim(1)), bytes_of(out) * 2 + bytes_of(keys) * 2);
     if (dtype_ != DType::f32 && options_.flash_attention && !options_.slice_attention && gpu_->sdpa.supports(problem))
       gpu_->sdpa.run(problem, queries.data(), keys.data(), values.data(), out.data(),
@@ -370,7 +383,8 @@ class CudaDevice final : public Device {
   }
 
   Tensor repeat(const std::string& key, std::span<const Tensor> inputs, const Work& work) override {
-    if (!options_.recordings || context_.recording() || gpu_->profile.on()) return work(inputs);
+    if (!options_.recordings || options_.offload == Offload::stream || context_.recording() || gpu_->profile.on())
+      return work(inputs);
     context_.make_current();
     return gpu_->recordings.repeat(
         fmt::format("{} {}", name_of(dtype_), key), inputs, work,
@@ -421,16 +435,16 @@ class CudaDevice final : public Device {
   // A checkpoint's tensor as it is, to be packed.
   Tensor stage(const HostTensor& values) { return upload(values, values.dtype); }
 
-  std::shared_ptr<void> upload_weights(const HostTensor& values, DType dtype) {
+  std::shared_ptr<PackedBytes> upload_weights(const HostTensor& values, DType dtype) {
     context_.make_current();
     const int64_t count = values.shape.elements();
-    std::shared_ptr<void> out = context_.allocate_weights(static_cast<size_t>(count) * size_of(dtype));
+    std::shared_ptr<PackedBytes> out = gpu_->weights.allocate(static_cast<size_t>(count) * size_of(dtype));
     if (values.dtype == dtype) {
-      copy_in(values.data, values.bytes(), out.get());
+      copy_in(values.data, values.bytes(), out->get());
       return out;
     }
     const Tensor staged = stage(values);
-    convert_rows(elements(staged), count, 1, count, {out.get(), dtype}, stream());
+    convert_rows(elements(staged), count, 1, count, {out->get(), dtype}, stream());
     check_launch("converting weights");
     return out;
   }
@@ -513,10 +527,10 @@ class CudaDevice final : public Device {
     product.bias = bias != nullptr;
     product.addend = addend != nullptr;
     product.rows_of_image = rows_of_image;
-    const auto span = gpu_->profile.time([&] { return fmt::format("product {}x{}x{}", rows, depth, columns); },
-                                         static_cast<double>(2 * rows * depth * columns),
-                                         static_cast<double>((rows * depth + depth * columns + rows * columns) *
-                                                             static_cast<int64_t>(size_of(dtype_))));
+    const auto span = gpu_->profile.time(
+        [&] { return fmt::format("product {}x{}x{}", rows, depth, columns); },
+        static_cast<double>(2 * rows * depth * columns),
+        static_cast<double>((rows * depth + depth * columns + rows * columns) * static_cast<int64_t>(size_of(dtype_))));
     gpu_->matmul.run(product, {x, weights, bias, addend != nullptr ? addend->data() : nullptr, result.data()},
                      context_.workspace(Matmul::kWorkspace), stream());
   }
@@ -564,7 +578,7 @@ class CudaDevice final : public Device {
     problem.residual = residual_is_next;
     if (!gpu_->convolutions.supports(problem)) return false;
     const void* const residual = residual_is_next ? epilogue.residual->data() : nullptr;
-    run_convolution(problem, {x.data(), w.filters.get(), w.bias.get(), nullptr, residual, out.data()}, out);
+    run_convolution(problem, {x.data(), w.filters->get(), data_of(w.bias), nullptr, residual, out.data()}, out);
     Epilogue rest = epilogue;
     if (residual_is_next) rest.residual = nullptr;
     finish_pass(out, rest, nullptr, out);
@@ -575,7 +589,7 @@ class CudaDevice final : public Device {
     if (!for_cudnn(w)) return false;
     const ConvProblem problem = conv_problem(x, w);
     if (!gpu_->convolutions.supports(problem)) return false;
-    run_convolution(problem, {x.data(), w.filters.get(), nullptr, nullptr, nullptr, product.data()}, product);
+    run_convolution(problem, {x.data(), w.filters->get(), nullptr, nullptr, nullptr, product.data()}, product);
     return true;
   }
 
@@ -599,7 +613,7 @@ class CudaDevice final : public Device {
     const int64_t pixels = product.dim(1) * product.dim(2), depth = g.kernel * g.kernel * w.in_channels;
     const auto element = static_cast<int64_t>(size_of(dtype_));
     if (g.kernel == 1 && g.stride == 1 && g.pad_before == 0 && g.pad_after == 0) {
-      multiply(x.data(), product.rows(), pixels, depth, w.filters.get(), w.padded_out, nullptr, nullptr, product);
+      multiply(x.data(), product.rows(), pixels, depth, w.filters->get(), w.padded_out, nullptr, nullptr, product);
       return;
     }
     const int64_t part = std::min(pixels, std::max<int64_t>(1, static_cast<int64_t>(kGathered) / (depth * element)));
@@ -620,9 +634,10 @@ class CudaDevice final : public Device {
         args.result = columns.data();
         gather_windows(args, stream());
         check_launch("gathering pixels");
-        const Tensor rows(nullptr, at_byte(product.data(), static_cast<size_t>((image * pixels + first) * w.padded_out * element)),
-                          Shape{args.count, w.padded_out}, dtype_);
-        multiply(columns.data(), args.count, args.count, depth, w.filters.get(), w.padded_out, nullptr, nullptr, rows);
+        const Tensor rows(
+            nullptr, at_byte(product.data(), static_cast<size_t>((image * pixels + first) * w.padded_out * element)),
+            Shape{args.count, w.padded_out}, dtype_);
+        multiply(columns.data(), args.count, args.count, depth, w.filters->get(), w.padded_out, nullptr, nullptr, rows);
       }
     }
   }
@@ -634,15 +649,18 @@ class CudaDevice final : public Device {
     const auto element = static_cast<int64_t>(size_of(dtype_));
     const int64_t channels = problem.heads * problem.head_size;
     const size_t limit = options_.slice_attention ? kSliced : kGathered;
-    const int64_t slice = std::clamp<int64_t>(static_cast<int64_t>(limit / sizeof(float)) / problem.keys, 1, problem.queries);
+    const int64_t slice =
+        std::clamp<int64_t>(static_cast<int64_t>(limit / sizeof(float)) / problem.keys, 1, problem.queries);
     // Rows of whole vectors: a product's operands should not be at odd addresses.
     const int64_t padded_keys = rounded_up(problem.keys, 8);
-    const Tensor scores = empty(Shape{slice, padded_keys}, DType::f32), shares = empty(Shape{slice, padded_keys}, dtype_);
+    const Tensor scores = empty(Shape{slice, padded_keys}, DType::f32),
+                 shares = empty(Shape{slice, padded_keys}, dtype_);
     const float scale = 1.0f / std::sqrt(static_cast<float>(problem.head_size));
     for (int64_t image = 0; image < problem.images; ++image) {
       for (int64_t head = 0; head < problem.heads; ++head) {
         const auto of_head = [&](const Tensor& tensor, int64_t tokens, int64_t first, int64_t stride) {
-          return at_byte(tensor.data(), static_cast<size_t>(((image * tokens + first) * stride + head * problem.head_size) * element));
+          return at_byte(tensor.data(),
+                         static_cast<size_t>(((image * tokens + first) * stride + head * problem.head_size) * element));
         };
         for (int64_t first = 0; first < problem.queries; first += slice) {
           const int64_t rows = std::min(slice, problem.queries - first);

@@ -25,6 +25,13 @@ bool has_device(std::string& why) {
   return false;
 }
 
+uint64_t free_memory(int device) {
+  size_t free = 0, total = 0;
+  const bool known = cudaSetDevice(device) == cudaSuccess && cudaMemGetInfo(&free, &total) == cudaSuccess;
+  cudaGetLastError();
+  return known ? free : 0;
+}
+
 Device* make_device(const CudaOptions& options, ErrorKind& kind, std::string& why) {
   try {
     return cuda::make_device(options).release();
@@ -38,7 +45,7 @@ Device* make_device(const CudaOptions& options, ErrorKind& kind, std::string& wh
   return nullptr;
 }
 
-constexpr CudaLibrary kLibrary{DREAMLAB_VERSION, has_device, make_device};
+constexpr CudaLibrary kLibrary{DREAMLAB_VERSION, has_device, free_memory, make_device};
 
 }  // namespace
 }  // namespace dreamlab

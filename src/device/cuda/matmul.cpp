@@ -42,8 +42,8 @@ cublasLtMatrixLayout_t layout(DType dtype, int64_t rows, int64_t columns, int64_
 
 int alignment_of(const ProductArguments& arguments, const Product& product) {
   uintptr_t bits = 0;
-  for (const void* pointer : {arguments.x, arguments.b, arguments.bias, arguments.addend,
-                              static_cast<const void*>(arguments.result)})
+  for (const void* pointer :
+       {arguments.x, arguments.b, arguments.bias, arguments.addend, static_cast<const void*>(arguments.result)})
     bits |= reinterpret_cast<uintptr_t>(pointer);
   return bits % 16 == 0 ? 16 : static_cast<int>(size_of(product.dtype));
 }
@@ -145,8 +145,7 @@ const Matmul::Plan& Matmul::plan(const Product& product, int alignment) {
 
 void Matmul::run(const Product& product, const ProductArguments& arguments, void* workspace, cudaStream_t stream) {
   const Plan& of = plan(product, alignment_of(arguments, product));
-  if (product.bias)
-    set(of.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, arguments.bias);
+  if (product.bias) set(of.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, arguments.bias);
   const float beta = product.addend ? 1.0f : 0.0f;
   const void* const addend = product.addend ? arguments.addend : arguments.result;
   check(cublasLtMatmul(handle_, of.operation, &arguments.alpha, arguments.b, of.weights, arguments.x, of.x, &beta,

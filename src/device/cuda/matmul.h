@@ -1,7 +1,7 @@
 #pragma once
 
-// Matrix products by cuBLASLt. An algorithm is chosen once for the shape of the weights and the rows of one image, never
-// with split-K, and then used for any number of images: an element's sum does not depend on who shares the batch.
+// Matrix products by cuBLASLt. An algorithm is chosen once for the shape of the weights and the rows of one image,
+// never with split-K, and then used for any number of images: an element's sum does not depend on who shares the batch.
 #include <cublasLt.h>
 
 #include <compare>
@@ -19,10 +19,10 @@ struct Product {
   DType result_dtype = DType::f16;  // of result and addend: the same, or f32
   int64_t rows = 0, columns = 0, depth = 0;
   int64_t x_stride = 0, b_stride = 0, result_stride = 0;  // elements from one row to the next
-  bool b_is_transposed = true;                            // b is [columns, depth], as weights are; else [depth, columns]
-  bool bias = false;                                      // [columns]
-  bool addend = false;                                    // as result, with its stride
-  int64_t rows_of_image = 1;                              // what the algorithm is chosen for
+  bool b_is_transposed = true;  // b is [columns, depth], as weights are; else [depth, columns]
+  bool bias = false;            // [columns]
+  bool addend = false;          // as result, with its stride
+  int64_t rows_of_image = 1;    // what the algorithm is chosen for
 
   auto operator<=>(const Product&) const = default;
 };

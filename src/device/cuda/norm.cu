@@ -7,7 +7,7 @@ namespace dreamlab::cuda {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr int64_t kMostChunks = 256;     // of an image's pixels, each summed by a block of its own
+constexpr int64_t kMostChunks = 256;      // of an image's pixels, each summed by a block of its own
 constexpr int64_t kChunkElements = 8192;  // a block should have at least so much to do
 
 __device__ inline float warp_sum(float value) {
@@ -52,8 +52,9 @@ GroupNormShape group_norm_shape(const NormArgs& args, int64_t groups) {
   const int64_t wanted = std::max<int64_t>(1, args.rows * args.channels / kChunkElements);
   const int64_t chunks = std::min({wanted, kMostChunks, args.rows});
   const int64_t rows_per_chunk = (args.rows + chunks - 1) / chunks;
-  return {args.rows,     args.channels, groups, args.channels / groups, (args.rows + rows_per_chunk - 1) / rows_per_chunk,
-          rows_per_chunk};
+  return {
+      args.rows,     args.channels, groups, args.channels / groups, (args.rows + rows_per_chunk - 1) / rows_per_chunk,
+      rows_per_chunk};
 }
 
 // Scratch memory: partial sums [images][chunks][groups][2], then mean and 1 / deviation [images][groups][2].
@@ -79,8 +80,7 @@ __global__ void group_statistics_kernel(const T* source, GroupNormShape shape, f
   if (lane < lanes) {
     float shift[W], sums[W] = {}, squares[W] = {};
 #pragma unroll
-    for (int i = 0; i < W; ++i)
-      shift[i] = to_float(pixels[(column * W + i) / shape.group_size * shape.group_size]);
+    for (int i = 0; i < W; ++i) shift[i] = to_float(pixels[(column * W + i) / shape.group_size * shape.group_size]);
     for (int64_t row = begin + lane; row < end; row += lanes) {
       const T* const at = pixels + row * shape.channels + column * W;
       float values[W];
@@ -184,12 +184,14 @@ void launch_group_norm(const NormArgs& args, const GroupNormShape& shape, Activa
   const int lanes = std::max(1, kThreads / columns);
   const int threads = (lanes * columns + kWarp - 1) / kWarp * kWarp;
   const auto images = static_cast<unsigned>(args.images);
-  const size_t shared = static_cast<size_t>(threads / columns) * static_cast<size_t>(shape.channels) * 2 * sizeof(float);
+  const size_t shared =
+      static_cast<size_t>(threads / columns) * static_cast<size_t>(shape.channels) * 2 * sizeof(float);
   const auto* const source = static_cast<const T*>(args.source.data);
   group_statistics_kernel<T, W><<<dim3(static_cast<unsigned>(shape.chunks), images), threads, shared, stream>>>(
       source, shape, args.eps, scratch, counters);
   const int64_t rows_per_block = static_cast<int64_t>(threads / columns) * 4;
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>((shape.rows + rows_per_block - 1) / rows_per_block, 4096));
+  const auto blocks =
+      static_cast<unsigned>(std::min<int64_t>((shape.rows + rows_per_block - 1) / rows_per_block, 4096));
   group_apply_kernel<T, W><<<dim3(blocks, images), threads, 0, stream>>>(
       source, static_cast<T*>(args.result.data), shape, args.gamma, args.beta,
       scratch + args.images * partial_count(shape), activation);
@@ -299,8 +301,8 @@ void layer_norm(const NormArgs& args, cudaStream_t stream) {
     constexpr int kRows = 4;  // of a block: one for each of its warps
     const auto blocks = static_cast<unsigned>((rows + kRows - 1) / kRows);
     const auto by_warps = [&](auto vectors) {
-      layer_norm_warp_kernel<T, decltype(vectors)::value><<<blocks, kRows * kWarp, 0, stream>>>(
-          from, to, rows, args.channels, args.gamma, args.beta, args.eps);
+      layer_norm_warp_kernel<T, decltype(vectors)::value>
+          <<<blocks, kRows * kWarp, 0, stream>>>(from, to, rows, args.channels, args.gamma, args.beta, args.eps);
     };
     const bool whole = args.channels % kVector == 0;
     if (whole && args.channels <= 3 * kWarp * kVector)
@@ -311,7 +313,7 @@ void layer_norm(const NormArgs& args, cudaStream_t stream) {
       by_warps(std::integral_constant<int, 8>{});
     else
       layer_norm_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(from, to, args.channels, args.gamma,
-                                                                             args.beta, args.eps);
+                                                                              args.beta, args.eps);
   });
 }
 
@@ -320,7 +322,7 @@ void softmax_rows(const float* scores, int64_t rows, int64_t keys, int64_t strid
   with_type(to.dtype, [&](auto type) {
     using T = decltype(type);
     softmax_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(scores, keys, stride, scale, causal, first_row,
-                                                                        static_cast<T*>(to.data));
+                                                                         static_cast<T*>(to.data));
   });
 }
 

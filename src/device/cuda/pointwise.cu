@@ -125,8 +125,9 @@ __global__ void embed_kernel(const int32_t* ids, int64_t count, int64_t tokens, 
                              Elements positions, MutableElements to) {
   for (int64_t i = thread_index(); i < count * channels; i += thread_count()) {
     const int64_t token = i / channels, channel = i % channels;
-    store_any(to, i,
-              load_any(table, ids[token] * channels + channel) + load_any(positions, token % tokens * channels + channel));
+    store_any(
+        to, i,
+        load_any(table, ids[token] * channels + channel) + load_any(positions, token % tokens * channels + channel));
   }
 }
 
@@ -162,8 +163,8 @@ void convert_rows(Elements from, int64_t row_stride, int64_t rows, int64_t chann
 void finish(const FinishArgs& args, cudaStream_t stream) {
   const DType dtype = args.result.dtype;
   const bool vectors = args.channels % kVector == 0 && args.product_stride == args.channels &&
-                       args.product.dtype == dtype && fits(args.bias, dtype) && fits(args.addend, dtype) && fits(args.image_bias, dtype) &&
-                       fits(args.residual, dtype);
+                       args.product.dtype == dtype && fits(args.bias, dtype) && fits(args.addend, dtype) &&
+                       fits(args.image_bias, dtype) && fits(args.residual, dtype);
   if (!vectors) {
     finish_kernel<<<blocks_for(args.rows * args.channels), kThreads, 0, stream>>>(args);
     return;
@@ -205,8 +206,7 @@ void add_scaled(Elements a, Elements b, float scale, int64_t count, MutableEleme
     });
     first = count / kVector * kVector;
   }
-  if (first < count)
-    add_kernel<<<blocks_for(count - first), kThreads, 0, stream>>>(a, b, scale, first, count, to);
+  if (first < count) add_kernel<<<blocks_for(count - first), kThreads, 0, stream>>>(a, b, scale, first, count, to);
 }
 
 void activate(Elements from, Activation activation, int64_t count, MutableElements to, cudaStream_t stream) {
@@ -216,7 +216,7 @@ void activate(Elements from, Activation activation, int64_t count, MutableElemen
 void embed_tokens(const int32_t* ids, int64_t count, int64_t tokens, int64_t channels, Elements table,
                   Elements positions, MutableElements to, cudaStream_t stream) {
   embed_kernel<<<blocks_for(count * channels), kThreads, 0, stream>>>(ids, count, tokens, channels, table, positions,
-                                                                     to);
+                                                                      to);
 }
 
 void to_pixels(Elements values, int64_t count, uint8_t* to, unsigned* not_finite, cudaStream_t stream) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// Work that is done again and again, as CUDA graphs: the first time it is done as it is, the second time it is captured,
-// from then on it is repeated by one launch.
+// Work that is done again and again, as CUDA graphs: the first time it is done as it is, the second time it is
+// captured, from then on it is repeated by one launch.
 #include <cuda_runtime_api.h>
 
 #include <list>
