@@ -50,12 +50,12 @@ int64_t alignment(int64_t image_bytes) {
   return std::gcd(int64_t{16}, image_bytes);
 }
 
-OperationGraph build(const ConvProblem& p, cudnnHandle_t handle) {
+OperationGraph build(const ConvProblem& p, cudnnHandle_t handle, std::shared_ptr<KernelCache> kernels) {
   const ConvGeometry& geometry = p.geometry;
   const cudnnDataType_t type = cudnn_type(p.dtype);
   const ImageBytes bytes = image_bytes(p);
   const int64_t out_height = out_size(p.height, geometry), out_width = out_size(p.width, geometry);
-  OperationGraph graph;
+  OperationGraph graph(std::move(kernels));
 
   TensorInfo x = nhwc(x_uid, type, p.images, p.in_channels, p.height, p.width);
   x.alignment = alignment(bytes.x);

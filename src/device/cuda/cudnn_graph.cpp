@@ -146,7 +146,7 @@ std::optional<ExecutionPlan> plan_of(const OperationGraph& graph, const EngineCh
     Descriptor config = config_of(graph, choice);
     objection = objection_to(config, choice, rules);
     if (!objection) {
-      ExecutionPlan plan(std::move(config));
+      ExecutionPlan plan(std::move(config), graph.kernels());
       if (plan.workspace_bytes() <= static_cast<size_t>(rules.max_workspace_bytes)) return plan;
       objection = fmt::format("wants {} bytes of workspace", plan.workspace_bytes());
     }
@@ -238,6 +238,19 @@ cudnnStatus_t Descriptor::try_finalize() noexcept {
   return cudnnBackendFinalize(descriptor_);
 }
 
+std::shared_ptr<KernelCache> KernelCache::make() {
+  constexpr size_t kFirstVersion = 90500;
+  return cudnnGetVersion() >= kFirstVersion ? std::make_shared<KernelCache>() : nullptr;
+}
+
+void KernelCache::prepare(const Descriptor& graph) {
+  if (cache_) return;
+  Descriptor cache(CUDNN_BACKEND_KERNEL_CACHE_DESCRIPTOR);
+  cache.set(CUDNN_ATTR_KERNEL_CACHE_OPERATION_GRAPH, graph);
+  cache.finalize("kernel cache");
+  cache_ = std::move(cache);
+}
+
 const Descriptor& OperationGraph::tensor(const TensorInfo& info) {
   Descriptor tensor(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
   tensor.set(CUDNN_ATTR_TENSOR_DATA_TYPE, info.type);
@@ -293,7 +306,9 @@ void OperationGraph::add_pointwise(Descriptor pointwise, const Descriptor& x, co
 void OperationGraph::finalize(cudnnHandle_t handle) {
   graph_.set_all(CUDNN_ATTR_OPERATIONGRAPH_OPS, operations_);
   graph_.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle);
+  if (kernels_ != nullptr) graph_.set(CUDNN_ATTR_OPERATIONGRAPH_IS_DYNAMIC_SHAPE_ENABLED, true);
   graph_.finalize("operation graph");
+  if (kernels_ != nullptr) kernels_->prepare(graph_);
 }
 
 std::string EngineChoice::description() const {
@@ -303,8 +318,10 @@ std::string EngineChoice::description() const {
   return knobs.empty() ? text : text + ")";
 }
 
-ExecutionPlan::ExecutionPlan(Descriptor engine_config) : config_(std::move(engine_config)) {
+ExecutionPlan::ExecutionPlan(Descriptor engine_config, std::shared_ptr<KernelCache> kernels)
+    : kernels_(std::move(kernels)), config_(std::move(engine_config)) {
   plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config_);
+  if (kernels_ != nullptr) plan_.set(CUDNN_ATTR_EXECUTION_PLAN_KERNEL_CACHE, kernels_->descriptor());
   plan_.finalize("execution plan");
   workspace_bytes_ = static_cast<size_t>(plan_.value_of<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE));
 }

@@ -127,9 +127,26 @@ struct TensorInfo {
   int64_t alignment = 16;  // bytes, of the memory's start
 };
 
+// Compiled kernels that graphs of the same operations on tensors of other sizes share: without it, an attention of
+// another length or number of images compiles for half a second.
+class KernelCache {
+ public:
+  // nullptr where this cuDNN has none (before 9.5).
+  static std::shared_ptr<KernelCache> make();
+  // For graphs like this one, which is finalized. Again without effect.
+  void prepare(const Descriptor& graph);
+  const Descriptor& descriptor() const { return *cache_; }
+
+ private:
+  std::optional<Descriptor> cache_;
+};
+
 // Operations and the tensors between them.
 class OperationGraph {
  public:
+  // kernels: that it shares with others; null: its own.
+  explicit OperationGraph(std::shared_ptr<KernelCache> kernels = nullptr) : kernels_(std::move(kernels)) {}
+
   // The references stay valid as long as the graph.
   const Descriptor& tensor(const TensorInfo& info);
   // Keeps a descriptor that an operation refers to.
@@ -147,11 +164,13 @@ class OperationGraph {
   void finalize(cudnnHandle_t handle);
 
   const Descriptor& descriptor() const { return graph_; }
+  const std::shared_ptr<KernelCache>& kernels() const { return kernels_; }
 
  private:
   void add_pointwise(Descriptor pointwise, const Descriptor& x, const Descriptor* b, const Descriptor& y,
                      const Descriptor* t);
 
+  std::shared_ptr<KernelCache> kernels_;
   std::deque<Descriptor> kept_;
   std::deque<Descriptor> operations_;
   Descriptor graph_{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};
@@ -179,8 +198,9 @@ struct EngineChoice {
 
 class ExecutionPlan {
  public:
-  // From a finalized engine configuration. Compiles kernels where the engine is one that does so.
-  explicit ExecutionPlan(Descriptor engine_config);
+  // From a finalized engine configuration. Compiles kernels where the engine is one that does so and `kernels` (null:
+  // none) do not hold them yet.
+  explicit ExecutionPlan(Descriptor engine_config, std::shared_ptr<KernelCache> kernels = nullptr);
 
   size_t workspace_bytes() const { return workspace_bytes_; }
 
@@ -189,6 +209,7 @@ class ExecutionPlan {
   void execute(cudnnHandle_t handle, std::span<const std::pair<int64_t, void*>> tensors, void* workspace) const;
 
  private:
+  std::shared_ptr<KernelCache> kernels_;
   Descriptor config_;
   Descriptor plan_{CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR};
   size_t workspace_bytes_ = 0;
@@ -215,15 +236,18 @@ template <typename Problem>
 class PlanCache {
  public:
   // Builds and finalizes the graph of a problem. May throw Error: then there is no such graph.
-  using Build = OperationGraph (*)(const Problem&, cudnnHandle_t);
+  using Build = OperationGraph (*)(const Problem&, cudnnHandle_t, std::shared_ptr<KernelCache>);
+  // Problems of one kind share their compiled kernels.
+  using Kind = std::string (*)(const Problem&);
 
   struct Plan {
     std::shared_ptr<const ExecutionPlan> plan;
     int64_t images_at_once;  // all of the problem's, or 1
   };
 
-  // builds: in order of preference.
-  PlanCache(cudnnHandle_t handle, std::vector<Build> builds) : handle_(handle), builds_(std::move(builds)) {}
+  // builds: in order of preference. kind: null where nothing is to be shared.
+  PlanCache(cudnnHandle_t handle, std::vector<Build> builds, Kind kind = nullptr)
+      : handle_(handle), builds_(std::move(builds)), kind_(kind) {}
 
   // Null where cuDNN cannot do it.
   const Plan* find(const Problem& problem, const EngineRules& rules) {
@@ -244,29 +268,47 @@ class PlanCache {
   struct SingleImage {
     std::shared_ptr<const ExecutionPlan> plan;  // null: none
     Build build = nullptr;
+    std::shared_ptr<KernelCache> kernels;
     EngineChoice choice;
     std::string refusal;
   };
 
-  SingleImage choose(const Problem& single, const EngineRules& rules) const {
+  SingleImage choose(const Problem& single, const EngineRules& rules) {
     SingleImage result;
-    for (const Build build : builds_) {
-      std::string refusal;
-      try {
-        const OperationGraph graph = build(single, handle_);
-        if (auto found = find_plan(graph, rules, refusal)) {
-          result.plan = std::make_shared<const ExecutionPlan>(std::move(found->plan));
-          result.build = build;
-          result.choice = std::move(found->choice);
-          result.refusal.clear();
-          return result;
-        }
-      } catch (const Error& error) {
-        refusal = error.what();
-      }
-      result.refusal += (result.refusal.empty() ? "" : "; ") + refusal;
+    for (size_t i = 0; i < builds_.size(); ++i) {
+      std::vector<std::shared_ptr<KernelCache>> sharing = {nullptr};
+      if (const auto kernels = kernels_for(single, i)) sharing.insert(sharing.begin(), kernels);
+      for (const std::shared_ptr<KernelCache>& kernels : sharing)
+        if (try_build(single, rules, builds_[i], kernels, result)) return result;
     }
     return result;
+  }
+
+  bool try_build(const Problem& single, const EngineRules& rules, Build build,
+                 const std::shared_ptr<KernelCache>& kernels, SingleImage& result) const {
+    std::string refusal;
+    try {
+      const OperationGraph graph = build(single, handle_, kernels);
+      if (auto found = find_plan(graph, rules, refusal)) {
+        result = {std::make_shared<const ExecutionPlan>(std::move(found->plan)),
+                  build,
+                  kernels,
+                  std::move(found->choice),
+                  {}};
+        return true;
+      }
+    } catch (const Error& error) {
+      refusal = error.what();
+    }
+    result.refusal += (result.refusal.empty() ? "" : "; ") + refusal;
+    return false;
+  }
+
+  std::shared_ptr<KernelCache> kernels_for(const Problem& problem, size_t build) {
+    if (kind_ == nullptr) return nullptr;
+    const auto [known, is_new] = kernels_.try_emplace({kind_(problem), build});
+    if (is_new) known->second = KernelCache::make();
+    return known->second;
   }
 
   Entry look_for(const Problem& problem, const EngineRules& rules) {
@@ -280,7 +322,7 @@ class PlanCache {
 
     std::string refusal;
     try {
-      const OperationGraph graph = chosen.build(problem, handle_);
+      const OperationGraph graph = chosen.build(problem, handle_, chosen.kernels);
       if (auto plan = make_plan(graph, chosen.choice, rules, refusal))
         return {{std::make_shared<const ExecutionPlan>(std::move(*plan)), problem.images}, {}};
     } catch (const Error& error) {
@@ -291,6 +333,8 @@ class PlanCache {
 
   cudnnHandle_t handle_;
   std::vector<Build> builds_;
+  Kind kind_;
+  std::map<std::pair<std::string, size_t>, std::shared_ptr<KernelCache>> kernels_;
   std::map<Problem, SingleImage> singles_;
   std::map<Problem, Entry> plans_;
   std::string last_refusal_;

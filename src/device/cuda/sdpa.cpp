@@ -1,5 +1,7 @@
 #include "device/cuda/sdpa.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cmath>
 #include <limits>
@@ -41,10 +43,11 @@ void require_supported(const SdpaProblem& p) {
 }
 
 // One operation; since cuDNN 9.13.1, masks since 9.21.
-OperationGraph build_single_operation(const SdpaProblem& p, cudnnHandle_t handle) {
+OperationGraph build_single_operation(const SdpaProblem& p, cudnnHandle_t handle,
+                                      std::shared_ptr<KernelCache> kernels) {
   require_supported(p);
   require(!p.causal, "no mask in one operation");
-  OperationGraph graph;
+  OperationGraph graph(std::move(kernels));
   Descriptor operation(CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
   operation.set(CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, graph.tensor(tokens(p, q_uid, p.queries, p.q_stride)));
   operation.set(CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC, graph.tensor(tokens(p, k_uid, p.keys, p.k_stride)));
@@ -60,7 +63,8 @@ OperationGraph build_single_operation(const SdpaProblem& p, cudnnHandle_t handle
 // The operations it consists of, which cuDNN recognises as attention: they have to be just these, in this order.
 class OperationByOperation {
  public:
-  OperationByOperation(const SdpaProblem& problem, cudnnHandle_t handle) : p_(problem) {
+  OperationByOperation(const SdpaProblem& problem, cudnnHandle_t handle, std::shared_ptr<KernelCache> kernels)
+      : p_(problem), graph_(std::move(kernels)) {
     require_supported(p_);
     TensorInfo k_transposed = tokens(p_, k_uid, p_.keys, p_.k_stride);
     std::swap(k_transposed.dims[2], k_transposed.dims[3]);
@@ -153,8 +157,14 @@ class OperationByOperation {
   int64_t next_uid_ = first_intermediate_uid;
 };
 
-OperationGraph build_operation_by_operation(const SdpaProblem& p, cudnnHandle_t handle) {
-  return OperationByOperation(p, handle).take();
+OperationGraph build_operation_by_operation(const SdpaProblem& p, cudnnHandle_t handle,
+                                            std::shared_ptr<KernelCache> kernels) {
+  return OperationByOperation(p, handle, std::move(kernels)).take();
+}
+
+// A compiled kernel serves all lengths and numbers of images and heads.
+std::string kind_of(const SdpaProblem& p) {
+  return fmt::format("{} {} {}", name_of(p.dtype), p.head_size, p.causal);
 }
 
 void* at(const void* memory, int64_t elements) {
@@ -164,7 +174,7 @@ void* at(const void* memory, int64_t elements) {
 }  // namespace
 
 Sdpa::Sdpa(cudnnHandle_t handle)
-    : handle_(handle), plans_(handle, {build_operation_by_operation, build_single_operation}) {}
+    : handle_(handle), plans_(handle, {build_operation_by_operation, build_single_operation}, kind_of) {}
 
 bool Sdpa::supports(const SdpaProblem& problem) {
   return plans_.find(problem, {}) != nullptr;
