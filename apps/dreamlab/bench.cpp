@@ -53,7 +53,8 @@ const std::vector<std::string> kStageNames = {"load", "text", "unet", "vae_decod
 struct Stage {
   std::string name;
   double ms = 0;
-  double operations = 0;  // floating-point operations, as direct computation counts them; 0: not counted
+  double operations = 0;         // floating-point operations, as direct computation counts them; 0: not counted
+  std::vector<double> times_ms = {};  // each run, where there were several
 };
 
 struct BenchReport {
@@ -63,7 +64,8 @@ struct BenchReport {
   std::optional<double> peak_gpu_memory_mib;
   std::vector<OperationTime> operations;  // of one UNet pass, where a profile was asked for
   std::string device, dtype, model, size;
-  int threads = 0, batch = 1, steps = 4;
+  int threads = 0, batch = 1, steps = 4, repeat = 1;
+  double guidance = 1;
 };
 
 double now_ms() {
@@ -125,6 +127,8 @@ class Bench {
     report_.threads = flags.threads > 0 ? flags.threads : available_processors();
     report_.batch = flags.batch;
     report_.steps = flags.steps;
+    report_.repeat = repeat_;
+    report_.guidance = flags.guidance;
   }
 
   BenchReport run() {
@@ -189,7 +193,7 @@ class Bench {
       times.push_back(now_ms() - start);
     }
     const auto operations = static_cast<double>(device_->operations_issued() - before) / repeat;
-    report_.stages.push_back({name, median(times), operations});
+    report_.stages.push_back({name, median(times), operations, times});
   }
 
   // A GPU sees work, records it, and repeats it from then on.
@@ -271,6 +275,7 @@ nlohmann::json to_json(const BenchReport& report) {
   for (const Stage& stage : report.stages)
     stages.push_back({{"name", stage.name},
                       {"ms", stage.ms},
+                      {"times_ms", stage.times_ms},
                       {"tflops", tflops(stage)},
                       {"share_of_peak", report.peak_tflops > 0 ? tflops(stage) / report.peak_tflops : 0}});
   nlohmann::json operations = nlohmann::json::array();
@@ -291,7 +296,9 @@ nlohmann::json to_json(const BenchReport& report) {
           {"model", report.model},
           {"size", report.size},
           {"batch", report.batch},
-          {"steps", report.steps}};
+          {"steps", report.steps},
+          {"guidance", report.guidance},
+          {"repeat", report.repeat}};
 }
 
 void print_table(const BenchReport& report) {
