@@ -73,7 +73,7 @@ run() {
   failed=0
   place=${GPU_CHECK_PLACE:-$(mktemp -d)}
   report=$out/report.md
-  if ! nvidia-smi -L; then
+  if ! nvidia-smi -L 2>/dev/null; then
     echo "gpu_check: no GPU here" >&2
     return 1
   fi

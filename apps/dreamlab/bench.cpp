@@ -53,7 +53,7 @@ const std::vector<std::string> kStageNames = {"load", "text", "unet", "vae_decod
 struct Stage {
   std::string name;
   double ms = 0;
-  double operations = 0;         // floating-point operations, as direct computation counts them; 0: not counted
+  double operations = 0;              // floating-point operations, as direct computation counts them; 0: not counted
   std::vector<double> times_ms = {};  // each run, where there were several
 };
 

@@ -8,10 +8,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "scheduler/sampler.h"
+#include "worker/device_choice.h"
 #include "worker/model_location.h"
 #include "worker/styles.h"
-#include "worker/worker_factory.h"
-#include "worker/worker_options.h"
 
 namespace dreamlab {
 
@@ -100,19 +99,6 @@ void check_flags(const GenerateFlags& flags) {
   if (flags.mask && !flags.init_image) fail(ErrorKind::invalid_argument, "--mask needs --init-image");
   if (flags.rng) check_choice("--rng", *flags.rng, {"cuda", "cpu"});
   if (flags.vae_tiling) check_choice("--vae-tiling", *flags.vae_tiling, {"auto", "on", "off"});
-  if (flags.dtype) check_choice("--dtype", *flags.dtype, {"auto", "bf16", "fp16", "fp32"});
-}
-
-// The device of --device, else of BACKEND and CUDA_DEVICE; its precision of --dtype, else of the device's own variable.
-DeviceChoice device_from(const GenerateFlags& flags, const Config& config) {
-  const WorkerOptions worker = worker_options(config);
-  DeviceChoice choice{.threads = flags.threads, .cuda = worker.cuda};
-  choice.device = flags.device ? *flags.device : resolve_backend(worker.backend);
-  const bool gpu = choice.device == "cuda" || choice.device.starts_with("cuda:");
-  if (!gpu && choice.device != "cpu" && choice.device != "reference")
-    fail(ErrorKind::invalid_argument, "--device {}: not allowed; cpu, cuda, cuda:N, reference is", choice.device);
-  choice.dtype = flags.dtype ? *flags.dtype : gpu ? "auto" : worker.dtype;
-  return choice;
 }
 
 GenerationRequest request_from(const GenerateFlags& flags, const Config& config) {
@@ -234,7 +220,7 @@ GenerateSettings resolve_settings(const GenerateFlags& flags, const Config& conf
   }
   settings.request = request_from(flags, config);
   settings.batch = flags.batch;
-  settings.device = device_from(flags, config);
+  settings.device = device_choice(config, flags.device, flags.dtype, flags.threads);
   settings.quality = flags.quality;
   settings.json = flags.json;
   settings.quiet = flags.quiet;

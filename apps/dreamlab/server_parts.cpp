@@ -10,6 +10,7 @@
 #include "server/access.h"
 #include "service/job_registry.h"
 #include "weights/checkpoint.h"
+#include "worker/device_choice.h"
 #include "worker/model_location.h"
 #include "worker/worker_factory.h"
 
@@ -96,8 +97,8 @@ std::shared_ptr<SuperResolutionService> make_super_resolution(const Config& conf
   options.queue_max = static_cast<size_t>(*config.integer("SR_QUEUE_MAX"));
   options.timeout_s = *config.number("SR_REQUEST_TIMEOUT");
   options.max_pixels = *config.integer("SR_MAX_PIXELS");
-  options.threads = static_cast<int>(config.integer("THREADS").value_or(0));
-  options.dtype = *config.text("CPU_DTYPE");
+  const int threads = static_cast<int>(config.integer("THREADS").value_or(0));
+  options.device = device_choice(config, std::nullopt, std::nullopt, threads);
   return std::make_shared<SuperResolutionService>(options);
 }
 

@@ -107,7 +107,9 @@ void add_sheet_command(CLI::App& app) {
   command->add_option("--lora", generate.loras, "FILE or FILE:STRENGTH; may be given several times")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
-  command->add_option("--dtype", generate.dtype, "Precision: auto, bf16 or fp32 [CPU_DTYPE]");
+  command->add_option("--device", generate.device,
+                      "cpu, cuda or cuda:N; a GPU where there is one [BACKEND, CUDA_DEVICE]");
+  command->add_option("--dtype", generate.dtype, "Precision: auto, bf16, fp16 or fp32 [CPU_DTYPE, CUDA_DTYPE]");
   command->add_option("-t,--threads", generate.threads, "Threads; 0 is one per processor")->capture_default_str();
   command->add_option("--quality", generate.quality, "Of JPEG and WebP, 1..100")->capture_default_str();
   command->add_flag("-q,--quiet", generate.quiet, "No progress, no report");

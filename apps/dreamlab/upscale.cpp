@@ -14,6 +14,7 @@
 #include "dreamlab/interruption.h"
 #include "dreamlab/progress_bar.h"
 #include "pipeline/upscaler.h"
+#include "worker/device_choice.h"
 #include "worker/model_location.h"
 
 namespace dreamlab {
@@ -27,7 +28,7 @@ constexpr int64_t kMaxImageFileBytes = int64_t{256} << 20;
 // As typed. Unset: the environment's word.
 struct UpscaleFlags {
   std::string input, output;
-  std::optional<std::string> model, dtype;
+  std::optional<std::string> model, device, dtype;
   int magnitude = 1;
   int quality = 92;
   int threads = 0;
@@ -56,8 +57,7 @@ UpscaleSettings resolve(const UpscaleFlags& flags, const Config& config) {
   UpscaleSettings settings;
   settings.format = *format;
   settings.upscaler.path = locate_upscaler(flags.model ? flags.model : config.text("SR_MODEL_PATH"));
-  settings.upscaler.threads = flags.threads;
-  settings.upscaler.dtype = flags.dtype ? *flags.dtype : *config.text("CPU_DTYPE");
+  settings.upscaler.device = device_choice(config, flags.device, flags.dtype, flags.threads);
   settings.run.passes = flags.magnitude;
   settings.run.max_pixels = *config.integer("SR_MAX_PIXELS");
   settings.run.cancel = &interrupted;
@@ -115,7 +115,9 @@ void add_upscale_command(CLI::App& app) {
   command->add_option("--magnitude", flags->magnitude, "Passes, 1..3; each multiplies the side by the model's scale")
       ->capture_default_str();
   command->add_option("--quality", flags->quality, "Of JPEG and WebP, 1..100")->capture_default_str();
-  command->add_option("--dtype", flags->dtype, "Precision: auto, bf16 or fp32 [CPU_DTYPE]");
+  command->add_option("--device", flags->device,
+                      "cpu, cuda or cuda:N; a GPU where there is one [BACKEND, CUDA_DEVICE]");
+  command->add_option("--dtype", flags->dtype, "Precision: auto, bf16, fp16 or fp32 [CPU_DTYPE, CUDA_DTYPE]");
   command->add_option("-t,--threads", flags->threads, "Threads; 0 is one per processor")->capture_default_str();
   command->add_flag("-q,--quiet", flags->quiet, "No progress, no report");
   command->callback([flags] { upscale(*flags); });

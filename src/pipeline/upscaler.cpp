@@ -128,18 +128,9 @@ class EspcnMethod : public Upscaler::Method {
   Espcn network_;
 };
 
-std::unique_ptr<Device> make_device(const UpscalerOptions& options, bool always_f32) {
-  CpuOptions cpu;
-  cpu.threads = options.threads;
-  if (options.dtype == "bf16")
-    cpu.dtype = DType::bf16;
-  else if (options.dtype == "fp32")
-    cpu.dtype = DType::f32;
-  else if (options.dtype != "auto")
-    fail(ErrorKind::invalid_argument, "{} is no precision of an upscaler; auto, bf16 and fp32 are allowed",
-         options.dtype);
-  if (always_f32) cpu.dtype = DType::f32;
-  return make_cpu_device(cpu);
+std::unique_ptr<Device> device_for_espcn(DeviceChoice choice) {
+  choice.dtype = "fp32";
+  return make_device(choice);
 }
 
 std::unique_ptr<Upscaler::Method> open_method(const UpscalerOptions& options) {
@@ -149,7 +140,7 @@ std::unique_ptr<Upscaler::Method> open_method(const UpscalerOptions& options) {
          options.path);
   const FileKind kind = kind_of(*open_tensor_file(options.path));
   if (kind == FileKind::espcn)
-    return std::make_unique<EspcnMethod>(make_device(options, true), open_espcn(options.path), options.tile);
+    return std::make_unique<EspcnMethod>(device_for_espcn(options.device), open_espcn(options.path), options.tile);
   if (kind != FileKind::upscaler)
     fail(ErrorKind::invalid_file, "{}: is {}; an upscaler (RRDBNet or ESPCN) is expected", options.path,
          described(kind));
@@ -157,7 +148,7 @@ std::unique_ptr<Upscaler::Method> open_method(const UpscalerOptions& options) {
   if (file.config.in_channels != 3 || file.config.out_channels != 3)
     fail(ErrorKind::unsupported, "{}: an upscaler from {} to {} channels; 3 are allowed", options.path,
          file.config.in_channels, file.config.out_channels);
-  return std::make_unique<RrdbMethod>(make_device(options, false), file, options.tile);
+  return std::make_unique<RrdbMethod>(make_device(options.device), file, options.tile);
 }
 
 // The network sees colors only; alpha goes beside them.

@@ -9,16 +9,16 @@
 #include "base/cancel.h"
 #include "base/image.h"
 #include "base/picture_size.h"
+#include "device/make_device.h"
 
 namespace dreamlab {
 
 constexpr int kMostUpscalePasses = 3;
 
 struct UpscalerOptions {
-  std::string path;            // RRDBNet or ESPCN, .pth or .safetensors; "": Lanczos, twice the side a pass
-  int threads = 0;             // 0: one per processor
-  std::string dtype = "auto";  // of RRDBNet: "auto" (bf16 where the processor has it), "bf16" or "fp32"; ESPCN has fp32
-  int64_t tile = 0;            // side of a tile in pixels; 0: what suits the network
+  std::string path;          // RRDBNet or ESPCN, .pth or .safetensors; "": Lanczos, twice the side a pass
+  DeviceChoice device = {};  // its precision is RRDBNet's; ESPCN has fp32
+  int64_t tile = 0;          // side of a tile in pixels; 0: what suits the network
 };
 
 struct UpscaleOptions {

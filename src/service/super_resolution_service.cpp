@@ -41,8 +41,10 @@ std::optional<Error> reason_to_stop(const UpscaleJob& job, Clock::time_point now
   return std::nullopt;
 }
 
-int threads_of_worker(const SuperResolutionOptions& options) {
-  return options.threads > 0 ? options.threads : std::max(1, available_processors() / std::max(1, options.workers));
+DeviceChoice device_of_worker(const SuperResolutionOptions& options) {
+  DeviceChoice choice = options.device;
+  if (choice.threads == 0) choice.threads = std::max(1, available_processors() / std::max(1, options.workers));
+  return choice;
 }
 
 }  // namespace
@@ -52,8 +54,8 @@ class SuperResolutionService::Impl {
   explicit Impl(const SuperResolutionOptions& options) : options_(options) {
     options_.timeout_s = std::min(options_.timeout_s, kLongestTimeout_s);
     for (int i = 0; i < std::max(1, options.workers); ++i)
-      upscalers_.push_back(std::make_unique<Upscaler>(
-          UpscalerOptions{.path = options.model_path, .threads = threads_of_worker(options), .dtype = options.dtype}));
+      upscalers_.push_back(
+          std::make_unique<Upscaler>(UpscalerOptions{.path = options.model_path, .device = device_of_worker(options)}));
     active_.reserve(upscalers_.size());
     try {
       for (const auto& upscaler : upscalers_) threads_.emplace_back([this, &upscaler] { work(*upscaler); });

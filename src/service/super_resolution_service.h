@@ -11,6 +11,7 @@
 #include "base/cancel.h"
 #include "base/error.h"
 #include "base/image.h"
+#include "device/make_device.h"
 
 namespace dreamlab {
 
@@ -40,8 +41,7 @@ struct SuperResolutionOptions {
   size_t queue_max = 32;            // that wait, besides those that are being worked on
   double timeout_s = 120;           // from submission to result
   int64_t max_pixels = 24'000'000;  // of any pass
-  int threads = 0;                  // of each worker; 0: the processors divided among them
-  std::string dtype = "auto";       // "auto", "bf16", "fp32"
+  DeviceChoice device = {};         // of each worker; 0 threads: the processors divided among them
 };
 
 struct SuperResolutionStatistics {

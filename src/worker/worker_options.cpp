@@ -36,6 +36,16 @@ std::vector<StyleEntry> styles_of(const Config& config, ModelSlot slot) {
   return read_styles(path, lora_root(config, slot));
 }
 
+}  // namespace
+
+std::vector<int> cuda_devices(const Config& config) {
+  try {
+    return parse_cuda_devices(*config.text("CUDA_DEVICE"));
+  } catch (const Error& error) {
+    fail(error.kind(), "CUDA_DEVICE={}: {}", *config.text("CUDA_DEVICE"), error.what());
+  }
+}
+
 CudaOptions cuda_options(const Config& config) {
   CudaOptions options;
   options.device = cuda_devices(config).front();
@@ -47,16 +57,6 @@ CudaOptions cuda_options(const Config& config) {
   options.offload = offload == "stream" ? Offload::stream : offload == "model" ? Offload::model : Offload::none;
   options.memory_limit = static_cast<size_t>(*config.integer("VRAM_MAX")) << 20;
   return options;
-}
-
-}  // namespace
-
-std::vector<int> cuda_devices(const Config& config) {
-  try {
-    return parse_cuda_devices(*config.text("CUDA_DEVICE"));
-  } catch (const Error& error) {
-    fail(error.kind(), "CUDA_DEVICE={}: {}", *config.text("CUDA_DEVICE"), error.what());
-  }
 }
 
 fs::path lora_root(const Config& config, ModelSlot slot) {

@@ -43,8 +43,9 @@ struct WorkerOptions {
 // processors are divided among NUM_WORKERS. Throws Error where a value or the styles file is wrong.
 WorkerOptions worker_options(const Config& config, ModelSlot slot = ModelSlot::main);
 
-// The GPUs that CUDA_DEVICE names. Throws Error.
+// The GPUs that CUDA_DEVICE names; and what the environment says of the first. Throw Error.
 std::vector<int> cuda_devices(const Config& config);
+CudaOptions cuda_options(const Config& config);
 
 // LORA_ROOT, else MODEL_ROOT (for the SDXL slot SDXL_MODEL_ROOT), else the current directory.
 std::filesystem::path lora_root(const Config& config, ModelSlot slot = ModelSlot::main);

@@ -86,7 +86,7 @@ TEST_F(UpscaleCommand, WhatCannotBeIsRefusedInOneLine) {
   expect_refused(upscale("opaque.png", "out.png", {"--magnitude", "4"}), kUsage, "--magnitude 4: out of range; 1..3");
   expect_refused(upscale("opaque.png", "out.png", {"--quality", "0"}), kUsage, "--quality 0");
   expect_refused(upscale("opaque.png", "out.png", {"--dtype", "fp8", "--model", model_file("tiny-esrgan.pth")}), kUsage,
-                 "auto, bf16 and fp32");
+                 "auto, bf16, fp16, fp32");
   expect_refused(upscale("opaque.png", "out.gif"), kUsage, ".webp");
   expect_refused(upscale("none.png", "out.png"), kFailed, "none.png");
   expect_refused(upscale("opaque.png", "out.png", {"--model", scratch_ / "none.pth"}), kFailed, "none.pth");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include "base/assets.h"
 #include "base/file.h"
@@ -18,6 +19,19 @@
 
 namespace dreamlab {
 namespace {
+
+// Sanitizers look at the same code for a tenth of the pictures as for all; what pictures show is measured without them.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+#else
+constexpr bool kSanitized = false;
+#endif
 
 Image part_of(const Image& sheet, int64_t x, int64_t y, int64_t side) {
   Image part = Image::blank(side, side);
@@ -76,9 +90,9 @@ TEST_F(Demo, FollowsPromptsThatItWasNotTrainedOn) {
   EXPECT_EQ(defaults.steps, 4);
   EXPECT_EQ(defaults.sampler, "lcm");
   EXPECT_EQ(defaults.guidance_scale, 1.0f);
-  const std::vector<Facts>& prompts = prompts_;
-  ASSERT_EQ(prompts.size(), 200u);
-  int things = 0, scenes = 0;
+  ASSERT_EQ(prompts_.size(), 200u);
+  const std::span<const Facts> prompts = std::span(prompts_).first(kSanitized ? 24 : 200);
+  size_t things = 0, scenes = 0;
   constexpr size_t kBatch = 8;
   for (size_t at = 0; at < prompts.size(); at += kBatch) {
     std::vector<GenerationRequest> requests;
@@ -90,11 +104,12 @@ TEST_F(Demo, FollowsPromptsThatItWasNotTrainedOn) {
       scenes += found.shows_scene(prompts[i]);
     }
   }
-  RecordProperty("right_things", things);
-  RecordProperty("right_scenes", scenes);
+  RecordProperty("right_things", static_cast<int>(things));
+  RecordProperty("right_scenes", static_cast<int>(scenes));
   // A little below what the model card says, since rounding differs from processor to processor.
-  EXPECT_GE(things, 190) << "pictures of 200 that show the right things in the right colors";
-  EXPECT_GE(scenes, 190) << "pictures of 200 that show them where they should be";
+  const size_t least = prompts.size() * 95 / 100;
+  EXPECT_GE(things, least) << "pictures of " << prompts.size() << " that show the right things in the right colors";
+  EXPECT_GE(scenes, least) << "pictures of " << prompts.size() << " that show them where they should be";
 }
 
 TEST_F(Demo, AMajesticMountainLandscapeShowsMountains) {
@@ -104,7 +119,7 @@ TEST_F(Demo, AMajesticMountainLandscapeShowsMountains) {
 
 // Level by level the judge is surer of a style, and at the last it finds it in four pictures of five.
 TEST_F(Demo, StylesChangeThePictureLevelByLevel) {
-  constexpr size_t kFew = 6, kMany = 15;
+  constexpr size_t kFew = kSanitized ? 2 : 6, kMany = kSanitized ? 4 : 15;
   const std::vector<Image> plain = draw_in_style({}, kFew);
   const std::vector<StyleEntry> styles = shipped_styles();
   ASSERT_EQ(styles.size(), 3u);
@@ -130,7 +145,7 @@ TEST_F(Demo, StylesChangeThePictureLevelByLevel) {
     int found = 0;
     for (const Image& picture : pictures) found += judge_.look(picture).style == style.id;
     RecordProperty("found_" + style.id, found);
-    EXPECT_GE(found, 12) << "pictures of " << kMany;
+    EXPECT_GE(found, static_cast<int>(kMany * 4 / 5)) << "pictures of " << kMany;
     // Strength 0, and what comes after a style, are as if there were none.
     EXPECT_EQ(draw_in_style({{lora, 0.0f}}, 1)[0].pixels, plain[0].pixels);
   }
@@ -151,7 +166,7 @@ TEST(ShippedUpscaler, BeatsLanczosOnDrawings) {
   const auto psnr = [&](const std::string& model) {
     UpscalerOptions options;
     options.path = model;
-    options.dtype = "fp32";
+    options.device.dtype = "fp32";
     const Image large = Upscaler(options).upscale(small, {});
     double squares = 0;
     for (size_t i = 0; i < large.pixels.size(); ++i) squares += std::pow(double(large.pixels[i]) - sheet.pixels[i], 2);

@@ -25,7 +25,7 @@ std::string golden_upscaler() {
 }
 
 Upscaler open(const std::string& path, int64_t tile, int threads = 2) {
-  return Upscaler({.path = path, .threads = threads, .dtype = "fp32", .tile = tile});
+  return Upscaler({.path = path, .device = {.dtype = "fp32", .threads = threads}, .tile = tile});
 }
 
 Image enlarge(const std::string& path, int64_t tile, const Image& picture, int passes = 1) {
@@ -338,8 +338,8 @@ TEST_F(UpscalerTest, AWrongFileIsNamedInOneLine) {
                     RrdbNetConfig{.in_channels = 1, .out_channels = 1, .features = 4, .blocks = 1, .growth = 2})
           .string();
   expect_refused(ErrorKind::unsupported, "3 are allowed", opening(gray));
-  expect_refused(ErrorKind::invalid_argument, "auto, bf16 and fp32",
-                 [] { Upscaler{UpscalerOptions{.path = golden_upscaler(), .dtype = "fp8"}}; });
+  expect_refused(ErrorKind::invalid_argument, "auto, fp32, bf16, fp16",
+                 [] { Upscaler{UpscalerOptions{.path = golden_upscaler(), .device = {.dtype = "fp8"}}}; });
 }
 
 }  // namespace

@@ -170,7 +170,7 @@ TestServer::TestServer(const TestSetup& setup) {
   if (*config.boolean("SR_ENABLED")) {
     SuperResolutionOptions options;
     options.max_pixels = *config.integer("SR_MAX_PIXELS");
-    options.threads = 2;
+    options.device.threads = 2;
     context_->super_resolution = std::make_shared<SuperResolutionService>(options);
   }
   context_->storage = open_storage(*config.text("STORAGE"), {});

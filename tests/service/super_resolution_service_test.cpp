@@ -81,8 +81,8 @@ SuperResolutionOptions slow_service() {
   SuperResolutionOptions options;
   options.model_path = golden_upscaler();
   options.max_pixels = 1'000'000'000;
-  options.threads = 1;
-  options.dtype = "fp32";
+  options.device.threads = 1;
+  options.device.dtype = "fp32";
   return options;
 }
 

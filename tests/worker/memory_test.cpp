@@ -22,7 +22,7 @@ JobRequest request_of(PictureSize size) {
   request.prompt = "a lighthouse";
   request.size = to_string(size);
   request.seed = 7;
-  request.steps = 2;
+  request.steps = 1;
   return request;
 }
 
