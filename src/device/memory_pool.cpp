@@ -7,7 +7,8 @@
 namespace dreamlab {
 namespace {
 
-constexpr size_t kSlack = 8;  // unused blocks may take an eighth of the peak
+constexpr size_t kSlack = 8;          // unused blocks may take an eighth of the peak
+constexpr size_t kLargestMisfit = 2;  // a kept block serves for half of its size, too
 
 // Sizes are rounded so that shapes that differ a little share blocks: to 1/8 of the power of two below.
 size_t block_size(size_t bytes) {
@@ -43,30 +44,35 @@ void MemoryPool::State::make_room(size_t size) {
   }
 }
 
-std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
-  const size_t size = block_size(bytes);
-  void* block = nullptr;
-  {
-    std::lock_guard lock(state_->mutex);
-    std::vector<void*>& blocks = state_->free[size];
-    if (!blocks.empty()) {
-      block = blocks.back();
-      blocks.pop_back();
-      state_->cached -= size;
-    } else {
-      state_->make_room(size);
-      block = state_->source.allocate(size);
-      if (block == nullptr) {
-        state_->release_unused();
-        block = state_->source.allocate(size);
-      }
-      if (block == nullptr) fail(ErrorKind::out_of_memory, "out of memory: {} MiB more were needed", (size >> 20) + 1);
-    }
-    state_->in_use += size;
-    state_->peak = std::max(state_->peak, state_->in_use);
+std::pair<void*, size_t> MemoryPool::State::take_unused(size_t size) {
+  const size_t largest = unused == Unused::kept ? kLargestMisfit * size : size;
+  for (auto entry = free.lower_bound(size); entry != free.end() && entry->first <= largest; ++entry) {
+    std::vector<void*>& blocks = entry->second;
+    if (blocks.empty()) continue;
+    void* const block = blocks.back();
+    blocks.pop_back();
+    cached -= entry->first;
+    return {block, entry->first};
   }
-  return {block, [state = state_, size](void* p) {
-            std::lock_guard lock(state->mutex);
+  return {nullptr, size};
+}
+
+std::shared_ptr<void> MemoryPool::allocate(size_t bytes) {
+  std::lock_guard lock(state_->mutex);
+  auto [block, size] = state_->take_unused(block_size(bytes));
+  if (block == nullptr) {
+    if (state_->unused == Unused::given_back) state_->make_room(size);
+    block = state_->source.allocate(size);
+    if (block == nullptr && state_->unused == Unused::given_back) {
+      state_->release_unused();
+      block = state_->source.allocate(size);
+    }
+    if (block == nullptr) fail(ErrorKind::out_of_memory, "out of memory: {} MiB more were needed", (size >> 20) + 1);
+  }
+  state_->in_use += size;
+  state_->peak = std::max(state_->peak, state_->in_use);
+  return {block, [state = state_, size = size](void* p) {
+            std::lock_guard give_back(state->mutex);
             state->free[size].push_back(p);
             state->in_use -= size;
             state->cached += size;

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace dreamlab {
@@ -19,7 +20,12 @@ struct BlockSource {
 // first denoising step nothing is asked of the system any more. References may outlive the pool object.
 class MemoryPool {
  public:
-  explicit MemoryPool(BlockSource source) : state_(std::make_shared<State>(std::move(source))) {}
+  enum class Unused {
+    given_back,  // where they are many: what comes next may want blocks of other sizes
+    kept,        // until trim(): something else remembers their addresses. Larger blocks serve for smaller ones
+  };
+  explicit MemoryPool(BlockSource source, Unused unused = Unused::given_back)
+      : state_(std::make_shared<State>(std::move(source), unused)) {}
 
   // At least `bytes` bytes, contents undefined. Throws Error(out_of_memory), after giving back what is unused.
   std::shared_ptr<void> allocate(size_t bytes);
@@ -34,12 +40,15 @@ class MemoryPool {
 
  private:
   struct State {
-    explicit State(BlockSource from) : source(std::move(from)) {}
+    State(BlockSource from, Unused what) : source(std::move(from)), unused(what) {}
     ~State() { release_unused(); }
+    // An unused block for `size` bytes, and its true size; null where there is none.
+    std::pair<void*, size_t> take_unused(size_t size);
     void make_room(size_t size);
     void release_unused();
 
     BlockSource source;
+    const Unused unused;
     mutable std::mutex mutex;
     std::map<size_t, std::vector<void*>> free;  // by block size
     size_t in_use = 0, cached = 0, peak = 0;

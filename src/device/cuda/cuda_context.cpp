@@ -52,7 +52,7 @@ CudaContext::CudaContext(int device, size_t memory_limit)
     : device_(device),
       memory_limit_(memory_limit),
       activations_(Source{device, memory_limit, held_}.blocks()),
-      recorded_(Source{device, memory_limit, held_}.blocks()) {
+      recorded_(Source{device, memory_limit, held_}.blocks(), MemoryPool::Unused::kept) {
   int count = 0;
   check(cudaGetDeviceCount(&count), "looking for devices");
   if (device < 0 || device >= count)
