@@ -56,7 +56,7 @@ endif()
 
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/device/cuda/*.cpp ${PROJECT_SOURCE_DIR}/src/device/cuda/*.cu)
 add_library(dreamlab_cuda MODULE ${sources} ${PROJECT_SOURCE_DIR}/src/device/device.cpp
-  ${PROJECT_SOURCE_DIR}/src/device/memory_pool.cpp)
+  ${PROJECT_SOURCE_DIR}/src/device/memory_pool.cpp ${PROJECT_SOURCE_DIR}/src/device/shape_checks.cpp)
 set_target_properties(dreamlab_cuda PROPERTIES
   UNITY_BUILD OFF
   CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON

@@ -15,7 +15,7 @@ usage() { sed -n 's/^# \{0,1\}//; 2,10p' "$0" >&2; exit 2; }
 # Libraries a program needs that are neither the system's nor CUDA's.
 needed_libraries() {
   ldd "$@" 2>/dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
-    grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*|libcuda|libcudart|libcublas(Lt)?|libcudnn[^/]*)\.so'
+    grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*|libcuda|libcudart|libcublas(Lt)?|libcudnn[^/]*|libstdc\+\+|libgcc_s)\.so'
 }
 
 bundle() {
@@ -62,7 +62,7 @@ log() {
   local name=$1 started=$SECONDS verdict=passed
   shift
   "$@" >"$out/$name.log" 2>&1 || verdict="FAILED ($?)"
-  { echo "$name: $verdict, $((SECONDS - started)) s"; grep -E '^\[  (FAILED|PASSED|SKIPPED) |^[0-9]+ passed|FAILED' "$out/$name.log" | tail -n 30; } >>"$report"
+  { echo "$name: $verdict, $((SECONDS - started)) s"; grep -E '^\[  (FAILED|PASSED|SKIPPED) |^[0-9]+ passed|FAILED' "$out/$name.log" | tail -n 30 || true; } >>"$report"
   echo "$name: $verdict, $((SECONDS - started)) s"
   [[ $verdict == passed ]] || failed=1
 }

@@ -16,6 +16,7 @@
 #include "device/cpu/winograd.h"
 #include "device/device.h"
 #include "device/memory_pool.h"
+#include "device/shape_checks.h"
 
 namespace dreamlab {
 namespace {
@@ -42,12 +43,6 @@ Elements elements(const Tensor& tensor) {
 }
 MutableElements mutable_elements(const Tensor& tensor) {
   return {tensor.data(), tensor.dtype()};
-}
-
-void require(bool condition, const char* operation, const Tensor& a, const Tensor& b) {
-  if (!condition)
-    fail(ErrorKind::internal, "{}: shapes {} and {} do not fit", operation, a.shape().to_string(),
-         b.shape().to_string());
 }
 
 // Elementwise passes are cut into pieces of this many elements.
@@ -184,16 +179,9 @@ class CpuDevice final : public Device {
   Tensor conv2d(const Tensor& x, const ConvWeights& weights, const Epilogue& epilogue,
                 std::optional<Size> upsample_to) override {
     const auto& w = static_cast<const CpuConvWeights&>(weights);
-    if (x.shape().rank() != 4 || x.channels() != w.in_channels)
-      fail(ErrorKind::internal, "conv2d: input {} for weights of {} channels", x.shape().to_string(), w.in_channels);
+    const Size seen = upsample_to.value_or(Size{x.dim(2), x.dim(1)});
+    Tensor out = empty(convolved_shape(x, seen, w), dtype_);
     const ConvGeometry& g = w.geometry;
-    const int64_t height = upsample_to ? upsample_to->height : x.dim(1),
-                  width = upsample_to ? upsample_to->width : x.dim(2);
-    const int64_t out_height = (height + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
-    const int64_t out_width = (width + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
-    if (out_height <= 0 || out_width <= 0)
-      fail(ErrorKind::internal, "conv2d: input {} is smaller than the kernel", x.shape().to_string());
-    Tensor out = empty(Shape{x.dim(0), out_height, out_width, w.out_channels}, dtype_);
     const EpilogueArgs finish = epilogue_args(epilogue, w.bias, out);
     count_operations(2 * g.kernel * g.kernel * w.in_channels * out.elements());
     if (w.winograd != nullptr) {
@@ -201,11 +189,11 @@ class CpuDevice final : public Device {
                               .source = elements(x),
                               .source_height = x.dim(1),
                               .source_width = x.dim(2),
-                              .height = height,
-                              .width = width,
+                              .height = seen.height,
+                              .width = seen.width,
                               .result = mutable_elements(out),
-                              .out_height = out_height,
-                              .out_width = out_width,
+                              .out_height = out.dim(1),
+                              .out_width = out.dim(2),
                               .pad_before = g.pad_before,
                               .epilogue = finish};
       winograd_convolution(args, *w.winograd, threads_, pool_);
@@ -219,15 +207,12 @@ class CpuDevice final : public Device {
       });
       return out;
     }
-    convolve_by_columns(source, w, Size{width, height}, finish, out);
+    convolve_by_columns(source, w, seen, finish, out);
     return out;
   }
 
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal) override {
-    require(q.shape().rank() == 3 && k.shape().rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
-                q.dim(2) % heads == 0,
-            "attention", q, k);
-    require(k.shape() == v.shape(), "attention", k, v);
+    check_attention(q, k, v, heads);
     Tensor out = empty(q.shape(), dtype_);
     const AttentionArgs args{.images = q.dim(0),
                              .heads = heads,
@@ -252,21 +237,21 @@ class CpuDevice final : public Device {
   }
 
   Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation) override {
-    require(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
+    require_fit(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
     Tensor out = empty(x.shape(), dtype_);
     cpu::group_norm(norm_args(x, norm, out), groups, activation, threads_);
     return out;
   }
 
   Tensor layer_norm(const Tensor& x, const NormWeights& norm) override {
-    require(norm.gamma.elements() == x.channels(), "layer_norm", x, norm.gamma);
+    require_fit(norm.gamma.elements() == x.channels(), "layer_norm", x, norm.gamma);
     Tensor out = empty(x.shape(), dtype_);
     cpu::layer_norm(norm_args(x, norm, out), threads_);
     return out;
   }
 
   Tensor concat_channels(const Tensor& a, const Tensor& b) override {
-    require(a.rows() == b.rows() && a.dtype() == b.dtype(), "concat_channels", a, b);
+    require_fit(a.rows() == b.rows() && a.dtype() == b.dtype(), "concat_channels", a, b);
     Shape shape = a.shape();
     shape.set(-1, a.channels() + b.channels());
     Tensor out = empty(shape, a.dtype());
@@ -283,7 +268,7 @@ class CpuDevice final : public Device {
   }
 
   Tensor add(const Tensor& a, const Tensor& b, float scale) override {
-    require(a.shape() == b.shape(), "add", a, b);
+    require_fit(a.shape() == b.shape(), "add", a, b);
     Tensor out = empty(a.shape(), a.dtype());
     pieces(a.elements(), [&](int64_t begin, int64_t count) {
       add_scaled(elements(a).at(begin), elements(b).at(begin), scale, mutable_elements(out).at(begin), count);
@@ -379,9 +364,11 @@ class CpuDevice final : public Device {
 
   EpilogueArgs epilogue_args(const Epilogue& epilogue, const std::vector<float>& bias, const Tensor& out) const {
     for (const Tensor* same : {epilogue.addend, epilogue.residual})
-      if (same != nullptr) require(same->elements() == out.elements() && same->contiguous(), "epilogue", *same, out);
+      if (same != nullptr)
+        require_fit(same->elements() == out.elements() && same->contiguous(), "epilogue", *same, out);
     if (epilogue.image_bias != nullptr)
-      require(epilogue.image_bias->elements() == out.dim(0) * out.channels(), "epilogue", *epilogue.image_bias, out);
+      require_fit(epilogue.image_bias->elements() == out.dim(0) * out.channels(), "epilogue", *epilogue.image_bias,
+                  out);
     EpilogueArgs args;
     args.scale = epilogue.scale;
     args.bias = bias.empty() ? nullptr : bias.data();

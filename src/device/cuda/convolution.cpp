@@ -8,37 +8,32 @@
 #include <vector>
 
 #include "base/error.h"
+#include "device/shape_checks.h"
 
 namespace dreamlab::cuda {
 namespace {
 
-enum Uid : int64_t { x_uid = 1, filters_uid, bias_uid, image_bias_uid, residual_uid, y_uid, first_intermediate_uid };
+enum Uid : int64_t { x_uid = 1, filters_uid, bias_uid, residual_uid, y_uid, first_intermediate_uid };
 
 auto key(const ConvProblem& p) {
   return std::tuple(p.dtype, p.images, p.height, p.width, p.in_channels, p.out_channels, p.geometry.kernel,
-                    p.geometry.stride, p.geometry.pad_before, p.geometry.pad_after, p.bias, p.image_bias, p.residual,
-                    p.bias_dtype);
+                    p.geometry.stride, p.geometry.pad_before, p.geometry.pad_after, p.bias, p.residual);
 }
 
 EngineRules rules(const ConvProblem& p) {
   // cuDNN's fallbacks for fused graphs are slower than a convolution of its own and a kernel after it, and take seconds
   // to compile.
-  return {.tensor_cores = p.dtype != DType::f32, .fallbacks = !p.bias && !p.image_bias && !p.residual};
+  return {.tensor_cores = p.dtype != DType::f32, .fallbacks = !p.bias && !p.residual};
 }
 
-int64_t out_size(int64_t size, const ConvGeometry& geometry) {
-  return (size + geometry.pad_before + geometry.pad_after - geometry.kernel) / geometry.stride + 1;
-}
-
-// Bytes of one image of x, of y and of the image bias.
+// Bytes of one image of x and of y.
 struct ImageBytes {
-  int64_t x, y, image_bias;
+  int64_t x, y;
 };
 ImageBytes image_bytes(const ConvProblem& p) {
   const auto element = static_cast<int64_t>(size_of(p.dtype));
   return {.x = p.height * p.width * p.in_channels * element,
-          .y = out_size(p.height, p.geometry) * out_size(p.width, p.geometry) * p.out_channels * element,
-          .image_bias = p.out_channels * element};
+          .y = convolved_side(p.height, p.geometry) * convolved_side(p.width, p.geometry) * p.out_channels * element};
 }
 
 TensorInfo nhwc(int64_t uid, cudnnDataType_t type, int64_t n, int64_t c, int64_t h, int64_t w) {
@@ -54,7 +49,7 @@ OperationGraph build(const ConvProblem& p, cudnnHandle_t handle, std::shared_ptr
   const ConvGeometry& geometry = p.geometry;
   const cudnnDataType_t type = cudnn_type(p.dtype);
   const ImageBytes bytes = image_bytes(p);
-  const int64_t out_height = out_size(p.height, geometry), out_width = out_size(p.width, geometry);
+  const int64_t out_height = convolved_side(p.height, geometry), out_width = convolved_side(p.width, geometry);
   OperationGraph graph(std::move(kernels));
 
   TensorInfo x = nhwc(x_uid, type, p.images, p.in_channels, p.height, p.width);
@@ -70,11 +65,7 @@ OperationGraph build(const ConvProblem& p, cudnnHandle_t handle, std::shared_ptr
     addends.push_back(result);
     addends.back().uid = residual_uid;
   }
-  if (p.bias) addends.push_back(nhwc(bias_uid, cudnn_type(p.bias_dtype), 1, p.out_channels, 1, 1));
-  if (p.image_bias) {
-    addends.push_back(nhwc(image_bias_uid, type, p.images, p.out_channels, 1, 1));
-    addends.back().alignment = alignment(bytes.image_bias);
-  }
+  if (p.bias) addends.push_back(nhwc(bias_uid, type, 1, p.out_channels, 1, 1));
   const auto sum = [&](size_t terms) -> const Descriptor& {
     if (terms == addends.size()) return graph.tensor(result);
     TensorInfo intermediate = result;
@@ -139,7 +130,7 @@ void Convolutions::run(const ConvProblem& problem, const ConvArguments& argument
   const auto& [plan, images_at_once] = this->plan(problem);
   const ImageBytes bytes = image_bytes(problem);
   for (int64_t image = 0; image < problem.images; image += images_at_once) {
-    std::array<std::pair<int64_t, void*>, 6> tensors;
+    std::array<std::pair<int64_t, void*>, 5> tensors;
     size_t count = 0;
     const auto pass = [&](int64_t uid, const void* memory, int64_t bytes_per_image) {
       tensors[count++] = {uid, at(memory, image * bytes_per_image)};
@@ -147,7 +138,6 @@ void Convolutions::run(const ConvProblem& problem, const ConvArguments& argument
     pass(x_uid, arguments.x, bytes.x);
     pass(filters_uid, arguments.filters, 0);
     if (problem.bias) pass(bias_uid, arguments.bias, 0);
-    if (problem.image_bias) pass(image_bias_uid, arguments.image_bias, bytes.image_bias);
     if (problem.residual) pass(residual_uid, arguments.residual, bytes.y);
     pass(y_uid, arguments.y, bytes.y);
     plan->execute(handle_, std::span(tensors).first(count), workspace);

@@ -14,18 +14,16 @@
 
 namespace dreamlab::cuda {
 
-// y = conv(x, w) [+ bias] [+ image_bias] [+ residual]. Tensors are dense NHWC; filters are [out, kernel, kernel, in]
+// y = conv(x, w) [+ bias] [+ residual]. Tensors are dense NHWC; filters are [out, kernel, kernel, in]
 // (cuDNN's KRSC).
 struct ConvProblem {
-  DType dtype;  // f16, bf16 or f32, of all tensors but the bias; sums are f32
+  DType dtype;                                               // f16, bf16 or f32, of all tensors; sums are f32
   int64_t images, height, width, in_channels, out_channels;  // height and width: x's
   ConvGeometry geometry;
-  bool bias;        // [out]
-  bool image_bias;  // [images, out]
-  bool residual;    // shape of the result
-  // f32 or `dtype`. For the latter cuDNN has ready kernels that add residual and bias; for an f32 bias to f16 or bf16
-  // it compiles a general one.
-  DType bias_dtype = DType::f32;
+  // cuDNN has ready kernels that add these; for an f32 bias to f16 or bf16, or one of each image, it would compile a
+  // general one.
+  bool bias;      // [out]
+  bool residual;  // shape of the result
 
   std::strong_ordering operator<=>(const ConvProblem& other) const;
   bool operator==(const ConvProblem& other) const { return (*this <=> other) == 0; }
@@ -36,7 +34,6 @@ struct ConvArguments {
   const void* x;
   const void* filters;
   const void* bias;
-  const void* image_bias;
   const void* residual;
   void* y;
 };

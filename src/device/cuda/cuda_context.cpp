@@ -10,13 +10,8 @@ namespace dreamlab::cuda {
 namespace {
 
 constexpr size_t kSlab = size_t{64} << 20;
-constexpr size_t kAlignment = 512;
 constexpr size_t kLeastPinned = size_t{1} << 20;
 constexpr size_t kLeastWorkspace = size_t{64} << 20;
-
-size_t aligned(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // Memory of a device, whichever is the calling thread's; counted in `held`. nullptr where there is no more.
 struct Source {

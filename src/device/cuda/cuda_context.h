@@ -15,6 +15,11 @@
 
 namespace dreamlab::cuda {
 
+// Pieces of the GPU's memory that are cut from larger ones begin at multiples of 512 bytes, as cudaMalloc's do.
+constexpr size_t aligned(size_t bytes) {
+  return (bytes + 511) / 512 * 512;
+}
+
 // Bytes of a GPU's memory. Shared with the blocks, which may outlive what they were allocated for.
 struct HeldMemory {
   std::atomic<size_t> bytes = 0, peak = 0;

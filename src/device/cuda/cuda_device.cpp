@@ -14,6 +14,7 @@
 #include "device/cuda/recordings.h"
 #include "device/cuda/sdpa.h"
 #include "device/cuda/weight_groups.h"
+#include "device/shape_checks.h"
 
 namespace dreamlab::cuda {
 namespace {
@@ -54,12 +55,6 @@ const void* at_byte(const void* data, size_t bytes) {
 }
 void* at_byte(void* data, size_t bytes) {
   return static_cast<char*>(data) + bytes;
-}
-
-void require(bool condition, const char* operation, const Tensor& a, const Tensor& b) {
-  if (!condition)
-    fail(ErrorKind::internal, "{}: shapes {} and {} do not fit", operation, a.shape().to_string(),
-         b.shape().to_string());
 }
 
 const void* data_of(const std::shared_ptr<PackedBytes>& packed) {
@@ -179,7 +174,7 @@ class CudaDevice final : public Device {
 
   // --- weights ---
   std::unique_ptr<LinearWeights> pack_linear(const HostTensor& weight, const HostTensor* bias) override {
-    if (weight.shape.rank() != 2) fail(ErrorKind::internal, "weight {} of a matrix product", weight.shape.to_string());
+    check_linear_weight(weight);
     auto out = std::make_unique<CudaLinearWeights>();
     out->out_features = weight.shape[0];
     out->in_features = weight.shape[1];
@@ -188,14 +183,13 @@ class CudaDevice final : public Device {
     return out;
   }
   std::unique_ptr<LinearWeights> pack_geglu(const HostTensor& weight, const HostTensor* bias) override {
-    if (weight.shape[0] % 2 != 0) fail(ErrorKind::internal, "weight {} of a GEGLU", weight.shape.to_string());
+    check_geglu_weight(weight);
     return pack_linear(weight, bias);
   }
 
   std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias,
                                          ConvGeometry geometry) override {
-    if (weight.shape.rank() != 4 || weight.shape[2] != geometry.kernel || weight.shape[3] != geometry.kernel)
-      fail(ErrorKind::internal, "weight {} of a convolution with kernel {}", weight.shape.to_string(), geometry.kernel);
+    check_conv_weight(weight, geometry);
     auto out = std::make_unique<CudaConvWeights>();
     out->out_channels = weight.shape[0];
     out->in_channels = weight.shape[1];
@@ -259,34 +253,24 @@ class CudaDevice final : public Device {
   Tensor conv2d(const Tensor& input, const ConvWeights& weights, const Epilogue& epilogue,
                 std::optional<Size> upsample_to) override {
     const auto& w = static_cast<const CudaConvWeights&>(weights);
-    if (input.shape().rank() != 4 || input.channels() != w.in_channels)
-      fail(ErrorKind::internal, "conv2d: input {} for weights of {} channels", input.shape().to_string(),
-           w.in_channels);
-    Tensor x = operand(input);
-    if (upsample_to && *upsample_to != Size{x.dim(2), x.dim(1)}) x = enlarged(x, *upsample_to);
-    const ConvGeometry& g = w.geometry;
-    const int64_t out_height = (x.dim(1) + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
-    const int64_t out_width = (x.dim(2) + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
-    if (out_height <= 0 || out_width <= 0)
-      fail(ErrorKind::internal, "conv2d: input {} is smaller than the kernel", x.shape().to_string());
-    Tensor out = empty(Shape{x.dim(0), out_height, out_width, w.out_channels}, dtype_);
-    gpu_->operations += static_cast<uint64_t>(2 * g.kernel * g.kernel * w.in_channels * out.elements());
+    const Size size{input.dim(2), input.dim(1)}, seen = upsample_to.value_or(size);
+    Tensor out = empty(convolved_shape(input, seen, w), dtype_);
+    const Tensor source = operand(input), x = seen == size ? source : enlarged(source, seen);
+    const int64_t kernel = w.geometry.kernel;
+    gpu_->operations += static_cast<uint64_t>(2 * kernel * kernel * w.in_channels * out.elements());
     if (convolve_fused(x, w, epilogue, out)) return out;
 
     // The product alone, with as many channels as there are filters, and the rest in a pass of its own.
     const Tensor product =
-        w.padded_out == w.out_channels ? out : empty(Shape{x.dim(0), out_height, out_width, w.padded_out}, dtype_);
+        w.padded_out == w.out_channels ? out : empty(Shape{x.dim(0), out.dim(1), out.dim(2), w.padded_out}, dtype_);
     if (!convolve_plain(x, w, product)) convolve_by_columns(x, w, product);
     finish_pass(product, epilogue, data_of(w.bias), out);
     return out;
   }
 
   Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal) override {
-    require(q.shape().rank() == 3 && k.shape().rank() == 3 && q.dim(0) == k.dim(0) && q.dim(2) == k.dim(2) &&
-                q.dim(2) % heads == 0,
-            "attention", q, k);
-    require(k.shape() == v.shape(), "attention", k, v);
-    require(!causal || q.dim(1) == k.dim(1), "causal attention", q, k);
+    check_attention(q, k, v, heads);
+    require_fit(!causal || q.dim(1) == k.dim(1), "causal attention", q, k);
     const Tensor queries = operand(q), keys = operand(k), values = operand(v);
     Tensor out = empty(q.shape(), dtype_);
     gpu_->operations += static_cast<uint64_t>(4 * q.elements() * k.dim(1));
@@ -314,7 +298,7 @@ class CudaDevice final : public Device {
   }
 
   Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation) override {
-    require(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
+    require_fit(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
     const Tensor source = operand(x);
     Tensor out = empty(x.shape(), dtype_);
     const NormArgs args = norm_args(source, norm, out);
@@ -326,7 +310,7 @@ class CudaDevice final : public Device {
   }
 
   Tensor layer_norm(const Tensor& x, const NormWeights& norm) override {
-    require(norm.gamma.elements() == x.channels(), "layer_norm", x, norm.gamma);
+    require_fit(norm.gamma.elements() == x.channels(), "layer_norm", x, norm.gamma);
     const Tensor source = operand(x);
     Tensor out = empty(x.shape(), dtype_);
     const auto span = timed("layer_norm", out, 2 * bytes_of(out));
@@ -336,7 +320,7 @@ class CudaDevice final : public Device {
   }
 
   Tensor concat_channels(const Tensor& a, const Tensor& b) override {
-    require(a.rows() == b.rows() && a.dtype() == b.dtype(), "concat_channels", a, b);
+    require_fit(a.rows() == b.rows() && a.dtype() == b.dtype(), "concat_channels", a, b);
     Shape shape = a.shape();
     shape.set(-1, a.channels() + b.channels());
     Tensor out = empty(shape, a.dtype());
@@ -348,7 +332,7 @@ class CudaDevice final : public Device {
   }
 
   Tensor add(const Tensor& a, const Tensor& b, float scale) override {
-    require(a.shape() == b.shape(), "add", a, b);
+    require_fit(a.shape() == b.shape(), "add", a, b);
     Tensor out = empty(a.shape(), a.dtype());
     const auto span = timed("add", out, 3 * bytes_of(out));
     add_scaled(elements(a), elements(b), scale, a.elements(), mutable_elements(out), stream());
@@ -553,7 +537,6 @@ class CudaDevice final : public Device {
             .out_channels = w.padded_out,
             .geometry = w.geometry,
             .bias = false,
-            .image_bias = false,
             .residual = false};
   }
 
@@ -574,11 +557,10 @@ class CudaDevice final : public Device {
                                   epilogue.residual->dtype() == dtype_;
     ConvProblem problem = conv_problem(x, w);
     problem.bias = w.bias != nullptr;
-    problem.bias_dtype = dtype_;  // with it the library has kernels that are compiled already
     problem.residual = residual_is_next;
     if (!gpu_->convolutions.supports(problem)) return false;
     const void* const residual = residual_is_next ? epilogue.residual->data() : nullptr;
-    run_convolution(problem, {x.data(), w.filters->get(), data_of(w.bias), nullptr, residual, out.data()}, out);
+    run_convolution(problem, {x.data(), w.filters->get(), data_of(w.bias), residual, out.data()}, out);
     Epilogue rest = epilogue;
     if (residual_is_next) rest.residual = nullptr;
     finish_pass(out, rest, nullptr, out);
@@ -589,7 +571,7 @@ class CudaDevice final : public Device {
     if (!for_cudnn(w)) return false;
     const ConvProblem problem = conv_problem(x, w);
     if (!gpu_->convolutions.supports(problem)) return false;
-    run_convolution(problem, {x.data(), w.filters->get(), nullptr, nullptr, nullptr, product.data()}, product);
+    run_convolution(problem, {x.data(), w.filters->get(), nullptr, nullptr, product.data()}, product);
     return true;
   }
 

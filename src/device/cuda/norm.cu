@@ -22,26 +22,22 @@ __device__ inline float warp_max(float value) {
   return value;
 }
 
-// The sum of a block's values, for every thread of it. shared: one float per warp.
+// What `combine` makes of the warps' values, in their order, for every thread of the block. shared: one float per warp.
+template <typename Combine>
+__device__ inline float combine_warps(float of_warp, float* shared, Combine combine) {
+  const int warps = (blockDim.x + kWarp - 1) / kWarp;
+  __syncthreads();
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = of_warp;
+  __syncthreads();
+  float result = shared[0];
+  for (int i = 1; i < warps; ++i) result = combine(result, shared[i]);
+  return result;
+}
 __device__ inline float block_sum(float value, float* shared) {
-  const int warp = threadIdx.x / kWarp, warps = (blockDim.x + kWarp - 1) / kWarp;
-  value = warp_sum(value);
-  __syncthreads();
-  if (threadIdx.x % kWarp == 0) shared[warp] = value;
-  __syncthreads();
-  float total = 0.0f;
-  for (int i = 0; i < warps; ++i) total += shared[i];
-  return total;
+  return combine_warps(warp_sum(value), shared, [](float a, float b) { return a + b; });
 }
 __device__ inline float block_max(float value, float* shared) {
-  const int warp = threadIdx.x / kWarp, warps = (blockDim.x + kWarp - 1) / kWarp;
-  value = warp_max(value);
-  __syncthreads();
-  if (threadIdx.x % kWarp == 0) shared[warp] = value;
-  __syncthreads();
-  float largest = shared[0];
-  for (int i = 1; i < warps; ++i) largest = fmaxf(largest, shared[i]);
-  return largest;
+  return combine_warps(warp_max(value), shared, [](float a, float b) { return fmaxf(a, b); });
 }
 
 struct GroupNormShape {

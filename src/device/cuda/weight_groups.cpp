@@ -6,15 +6,6 @@
 #include "device/cuda/cuda_error.h"
 
 namespace dreamlab::cuda {
-namespace {
-
-constexpr size_t kAlignment = 512;
-
-size_t aligned(size_t bytes) {
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
-
-}  // namespace
 
 void* PackedBytes::get() const {
   if (group == nullptr) return memory.get();

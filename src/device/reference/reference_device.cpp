@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/error.h"
+#include "device/shape_checks.h"
 
 namespace dreamlab {
 namespace {
@@ -140,7 +141,7 @@ class ReferenceDevice : public Device {
 
   // --- weights ---
   std::unique_ptr<LinearWeights> pack_linear(const HostTensor& weight, const HostTensor* bias) override {
-    if (weight.shape.rank() != 2) fail(ErrorKind::internal, "weight {} of a matrix product", weight.shape.to_string());
+    check_linear_weight(weight);
     auto packed = std::make_unique<ReferenceLinear>();
     packed->out_features = weight.shape[0];
     packed->in_features = weight.shape[1];
@@ -148,13 +149,12 @@ class ReferenceDevice : public Device {
     return packed;
   }
   std::unique_ptr<LinearWeights> pack_geglu(const HostTensor& weight, const HostTensor* bias) override {
-    if (weight.shape[0] % 2 != 0) fail(ErrorKind::internal, "weight {} of a GEGLU", weight.shape.to_string());
+    check_geglu_weight(weight);
     return pack_linear(weight, bias);
   }
   std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias,
                                          ConvGeometry geometry) override {
-    if (weight.shape.rank() != 4 || weight.shape[2] != geometry.kernel || weight.shape[3] != geometry.kernel)
-      fail(ErrorKind::internal, "weight {} of a convolution with kernel {}", weight.shape.to_string(), geometry.kernel);
+    check_conv_weight(weight, geometry);
     auto packed = std::make_unique<ReferenceConv>();
     packed->out_channels = weight.shape[0];
     packed->in_channels = weight.shape[1];
@@ -205,8 +205,7 @@ class ReferenceDevice : public Device {
     check(x.shape().rank() == 4 && x.channels() == weights.in_channels, "a convolution", x);
     const ConvGeometry& g = weights.geometry;
     const int64_t images = x.dim(0), height = x.dim(1), width = x.dim(2);
-    const int64_t out_height = (height + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
-    const int64_t out_width = (width + g.pad_before + g.pad_after - g.kernel) / g.stride + 1;
+    const int64_t out_height = convolved_side(height, g), out_width = convolved_side(width, g);
     check(out_height > 0 && out_width > 0, "a convolution's window", x);
     const Shape shape{images, out_height, out_width, weights.out_channels};
     const Finish finish(*this, epilogue, shape);
