@@ -28,7 +28,7 @@ bundle() {
   cp "$build/lib/libdreamlab_cuda.so" "$staged/lib"
   needed_libraries "$staged"/bin/* "$staged"/lib/*.so | xargs -I{} cp -L {} "$staged/lib"
   strip --strip-unneeded "$staged"/bin/* "$staged"/lib/*
-  tar -C "$staged" -c bin lib | xz -T0 -9 >"$file"
+  tar -C "$staged" -c bin lib | xz -T0 -6 >"$file"
   ls -l "$file"
 }
 

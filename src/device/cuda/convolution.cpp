@@ -116,7 +116,7 @@ std::strong_ordering ConvProblem::operator<=>(const ConvProblem& other) const {
   return key(*this) <=> key(other);
 }
 
-Convolutions::Convolutions(cudnnHandle_t handle) : handle_(handle), plans_(handle, {build}) {}
+Convolutions::Convolutions(cudnnHandle_t handle) : handle_(handle), plans_(handle, {{build}}) {}
 
 bool Convolutions::supports(const ConvProblem& problem) {
   return plans_.find(problem, rules(problem)) != nullptr;

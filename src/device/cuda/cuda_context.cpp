@@ -21,11 +21,14 @@ struct Source {
 
   void* allocate(size_t bytes) const {
     if (limit != 0 && held->bytes + bytes > limit) return nullptr;
+    check(cudaSetDevice(device), "choosing the device");
     void* block = nullptr;
-    if (cudaSetDevice(device) != cudaSuccess || cudaMalloc(&block, bytes) != cudaSuccess) {
+    const cudaError_t status = cudaMalloc(&block, bytes);
+    if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
       return nullptr;
     }
+    check(status, "allocating");
     const size_t now = held->bytes += bytes;
     if (now > held->peak) held->peak = now;
     return block;

@@ -239,15 +239,18 @@ class PlanCache {
   using Build = OperationGraph (*)(const Problem&, cudnnHandle_t, std::shared_ptr<KernelCache>);
   // Problems of one kind share their compiled kernels.
   using Kind = std::string (*)(const Problem&);
+  struct Way {
+    Build build;
+    Kind kind = nullptr;  // null where nothing is to be shared
+  };
 
   struct Plan {
     std::shared_ptr<const ExecutionPlan> plan;
     int64_t images_at_once;  // all of the problem's, or 1
   };
 
-  // builds: in order of preference. kind: null where nothing is to be shared.
-  PlanCache(cudnnHandle_t handle, std::vector<Build> builds, Kind kind = nullptr)
-      : handle_(handle), builds_(std::move(builds)), kind_(kind) {}
+  // ways: in order of preference.
+  PlanCache(cudnnHandle_t handle, std::vector<Way> ways) : handle_(handle), ways_(std::move(ways)) {}
 
   // Null where cuDNN cannot do it.
   const Plan* find(const Problem& problem, const EngineRules& rules) {
@@ -275,11 +278,11 @@ class PlanCache {
 
   SingleImage choose(const Problem& single, const EngineRules& rules) {
     SingleImage result;
-    for (size_t i = 0; i < builds_.size(); ++i) {
+    for (size_t i = 0; i < ways_.size(); ++i) {
       std::vector<std::shared_ptr<KernelCache>> sharing = {nullptr};
       if (const auto kernels = kernels_for(single, i)) sharing.insert(sharing.begin(), kernels);
       for (const std::shared_ptr<KernelCache>& kernels : sharing)
-        if (try_build(single, rules, builds_[i], kernels, result)) return result;
+        if (try_build(single, rules, ways_[i].build, kernels, result)) return result;
     }
     return result;
   }
@@ -304,9 +307,9 @@ class PlanCache {
     return false;
   }
 
-  std::shared_ptr<KernelCache> kernels_for(const Problem& problem, size_t build) {
-    if (kind_ == nullptr) return nullptr;
-    const auto [known, is_new] = kernels_.try_emplace({kind_(problem), build});
+  std::shared_ptr<KernelCache> kernels_for(const Problem& problem, size_t way) {
+    if (ways_[way].kind == nullptr) return nullptr;
+    const auto [known, is_new] = kernels_.try_emplace({ways_[way].kind(problem), way});
     if (is_new) known->second = KernelCache::make();
     return known->second;
   }
@@ -332,8 +335,7 @@ class PlanCache {
   }
 
   cudnnHandle_t handle_;
-  std::vector<Build> builds_;
-  Kind kind_;
+  std::vector<Way> ways_;
   std::map<std::pair<std::string, size_t>, std::shared_ptr<KernelCache>> kernels_;
   std::map<Problem, SingleImage> singles_;
   std::map<Problem, Entry> plans_;

@@ -1,6 +1,7 @@
 #include "device/cuda/matmul.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/error.h"
@@ -9,8 +10,11 @@
 namespace dreamlab::cuda {
 namespace {
 
-// Rows that an algorithm is chosen for at least: those for single rows are of another kind, and not for many.
+// Rows that algorithms are asked for at least: those for single rows are of another kind.
 constexpr int64_t kLeastRows = 16;
+constexpr int kSuggestions = 32;
+// Numbers of images that an algorithm has to do for.
+constexpr std::array<int64_t, 5> kImages = {1, 2, 3, 8, 32};
 
 cudaDataType_t type_of(DType dtype) {
   switch (dtype) {
@@ -87,10 +91,10 @@ Matmul::Plan Matmul::describe(const Product& product) {
   return plan;
 }
 
-cublasLtMatmulAlgo_t Matmul::choose(const Product& product, int alignment) {
+std::vector<cublasLtMatmulAlgo_t> Matmul::suggestions(const Product& product, int alignment) {
   Plan plan = describe(product);
   cublasLtMatmulPreference_t preference = nullptr;
-  cublasLtMatmulHeuristicResult_t found{};
+  std::array<cublasLtMatmulHeuristicResult_t, kSuggestions> found{};
   int count = 0;
   cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
   try {
@@ -103,7 +107,7 @@ cublasLtMatmulAlgo_t Matmul::choose(const Product& product, int alignment) {
                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       set(preference, attribute, bytes);
     status = cublasLtMatmulAlgoGetHeuristic(handle_, plan.operation, plan.weights, plan.x, plan.result, plan.result,
-                                            preference, 1, &found, &count);
+                                            preference, kSuggestions, found.data(), &count);
   } catch (...) {
     if (preference != nullptr) cublasLtMatmulPreferenceDestroy(preference);
     release(plan);
@@ -111,35 +115,60 @@ cublasLtMatmulAlgo_t Matmul::choose(const Product& product, int alignment) {
   }
   cublasLtMatmulPreferenceDestroy(preference);
   release(plan);
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS)
-    fail(ErrorKind::unsupported, "cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}] in {}", product.rows,
-         product.depth, product.depth, product.columns, name_of(product.dtype));
-  return found.algo;
+  std::vector<cublasLtMatmulAlgo_t> result;
+  for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count; ++i)
+    if (found[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS) result.push_back(found[static_cast<size_t>(i)].algo);
+  return result;
 }
 
-const cublasLtMatmulAlgo_t& Matmul::algorithm(Product product, int alignment) {
-  product.rows = product.rows_of_image = std::max(product.rows_of_image, kLeastRows);
+bool Matmul::does_for(const cublasLtMatmulAlgo_t& algorithm, Product product, int64_t rows) {
+  product.rows = rows;
+  Plan plan = describe(product);
+  cublasLtMatmulHeuristicResult_t verdict{};
+  const cublasStatus_t status =
+      cublasLtMatmulAlgoCheck(handle_, plan.operation, plan.weights, plan.x, plan.result, plan.result, &algorithm, &verdict);
+  release(plan);
+  return status == CUBLAS_STATUS_SUCCESS && verdict.workspaceSize <= kWorkspace;
+}
+
+Matmul::Choice Matmul::choose(const Product& product, int alignment) {
+  // An algorithm for few rows is often one for nothing else: those for more are asked for first.
+  const int64_t rows = product.rows_of_image;
+  Product asked = product;
+  for (const int64_t asked_rows : {std::max(rows, kLeastRows), rows}) {
+    asked.rows = asked_rows;
+    for (const cublasLtMatmulAlgo_t& algorithm : suggestions(asked, alignment)) {
+      const bool for_all = std::ranges::all_of(
+          kImages, [&](int64_t images) { return does_for(algorithm, product, images * rows); });
+      if (for_all) return {algorithm, true};
+    }
+  }
+  for (const cublasLtMatmulAlgo_t& algorithm : suggestions(asked, alignment))
+    if (does_for(algorithm, product, rows)) return {algorithm, false};
+  fail(ErrorKind::unsupported, "cuBLASLt has no algorithm for a product of [{}, {}] by [{}, {}] in {}", product.rows,
+       product.depth, product.depth, product.columns, name_of(product.dtype));
+}
+
+const Matmul::Choice& Matmul::choice(Product product, int alignment) {
+  product.rows = product.rows_of_image;
   const Key key{product, alignment};
-  const auto known = algorithms_.find(key);
-  if (known != algorithms_.end()) return known->second;
-  return algorithms_.emplace(key, choose(product, alignment)).first->second;
+  const auto known = choices_.find(key);
+  if (known != choices_.end()) return known->second;
+  return choices_.emplace(key, choose(product, alignment)).first->second;
 }
 
 const Matmul::Plan& Matmul::plan(const Product& product, int alignment) {
   const Key key{product, alignment};
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
-  const cublasLtMatmulAlgo_t chosen = algorithm(product, alignment);
-  Plan plan = describe(product);
-  plan.algorithm = chosen;
-  cublasLtMatmulHeuristicResult_t verdict{};
-  const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle_, plan.operation, plan.weights, plan.x, plan.result,
-                                                        plan.result, &plan.algorithm, &verdict);
-  if (status != CUBLAS_STATUS_SUCCESS || verdict.workspaceSize > kWorkspace) {
-    release(plan);
-    fail(ErrorKind::unsupported, "cuBLASLt's algorithm for {} rows does not do for {} (columns {}, depth {})",
-         product.rows_of_image, product.rows, product.columns, product.depth);
-  }
+  const Choice& chosen = choice(product, alignment);
+  // Where the algorithm is not one for any number of images, they go one by one.
+  Product at_once = product;
+  const bool all = product.rows == product.rows_of_image || (chosen.any_images && does_for(chosen.algorithm, product, product.rows));
+  if (!all) at_once.rows = product.rows_of_image;
+  Plan plan = describe(at_once);
+  plan.algorithm = chosen.algorithm;
+  plan.rows = at_once.rows;
   return plans_.emplace(key, plan).first->second;
 }
 
@@ -147,10 +176,17 @@ void Matmul::run(const Product& product, const ProductArguments& arguments, void
   const Plan& of = plan(product, alignment_of(arguments, product));
   if (product.bias) set(of.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, arguments.bias);
   const float beta = product.addend ? 1.0f : 0.0f;
-  const void* const addend = product.addend ? arguments.addend : arguments.result;
-  check(cublasLtMatmul(handle_, of.operation, &arguments.alpha, arguments.b, of.weights, arguments.x, of.x, &beta,
-                       addend, of.result, arguments.result, of.result, &of.algorithm, workspace, kWorkspace, stream),
-        "multiplying");
+  const auto element = static_cast<int64_t>(size_of(product.dtype)),
+             result_element = static_cast<int64_t>(size_of(product.result_dtype));
+  for (int64_t row = 0; row < product.rows; row += of.rows) {
+    const int64_t at_result = row * product.result_stride * result_element;
+    void* const result = static_cast<char*>(arguments.result) + at_result;
+    const void* const x = static_cast<const char*>(arguments.x) + row * product.x_stride * element;
+    const void* const addend = product.addend ? static_cast<const char*>(arguments.addend) + at_result : result;
+    check(cublasLtMatmul(handle_, of.operation, &arguments.alpha, arguments.b, of.weights, x, of.x, &beta, addend,
+                         of.result, result, of.result, &of.algorithm, workspace, kWorkspace, stream),
+          "multiplying");
+  }
 }
 
 }  // namespace dreamlab::cuda

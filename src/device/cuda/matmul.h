@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "tensor/dtype.h"
 
@@ -54,7 +55,11 @@ class Matmul {
     cublasLtMatmulDesc_t operation = nullptr;
     cublasLtMatrixLayout_t weights = nullptr, x = nullptr, result = nullptr;
     cublasLtMatmulAlgo_t algorithm{};
-    int alignment = 0;
+    int64_t rows = 0;  // at once: all, or one image's
+  };
+  struct Choice {
+    cublasLtMatmulAlgo_t algorithm{};
+    bool any_images = false;  // whether it does for any number of them
   };
   // Of the pointers, too, the algorithm depends on: 16 where all are multiples of it.
   struct Key {
@@ -64,14 +69,16 @@ class Matmul {
   };
 
   const Plan& plan(const Product& product, int alignment);
-  const cublasLtMatmulAlgo_t& algorithm(Product product, int alignment);
+  const Choice& choice(Product product, int alignment);
+  Choice choose(const Product& product, int alignment);
+  std::vector<cublasLtMatmulAlgo_t> suggestions(const Product& product, int alignment);
+  bool does_for(const cublasLtMatmulAlgo_t& algorithm, Product product, int64_t rows);
   static Plan describe(const Product& product);
   static void release(Plan& plan);
-  cublasLtMatmulAlgo_t choose(const Product& product, int alignment);
 
   cublasLtHandle_t handle_;
   std::map<Key, Plan> plans_;
-  std::map<Key, cublasLtMatmulAlgo_t> algorithms_;  // by the product of one image
+  std::map<Key, Choice> choices_;  // by the product of one image
 };
 
 }  // namespace dreamlab::cuda

@@ -162,7 +162,8 @@ OperationGraph build_operation_by_operation(const SdpaProblem& p, cudnnHandle_t 
   return OperationByOperation(p, handle, std::move(kernels)).take();
 }
 
-// A compiled kernel serves all lengths and numbers of images and heads.
+// A compiled kernel of the single operation serves all lengths and numbers of images and heads. (Of the operations one by
+// one, cuDNN 9.19 takes one compiled for another length and computes something else.)
 std::string kind_of(const SdpaProblem& p) {
   return fmt::format("{} {} {}", name_of(p.dtype), p.head_size, p.causal);
 }
@@ -174,7 +175,7 @@ void* at(const void* memory, int64_t elements) {
 }  // namespace
 
 Sdpa::Sdpa(cudnnHandle_t handle)
-    : handle_(handle), plans_(handle, {build_operation_by_operation, build_single_operation}, kind_of) {}
+    : handle_(handle), plans_(handle, {{build_single_operation, kind_of}, {build_operation_by_operation}}) {}
 
 bool Sdpa::supports(const SdpaProblem& problem) {
   return plans_.find(problem, {}) != nullptr;
