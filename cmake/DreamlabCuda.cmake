@@ -55,6 +55,20 @@ if(NOT CUDNN_INCLUDE OR NOT CUDNN_LIBRARY)
 endif()
 
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/device/cuda/*.cpp ${PROJECT_SOURCE_DIR}/src/device/cuda/*.cu)
+# Hopper's own instructions exist on sm_90a alone: these sources are compiled for it, or not at all.
+set(hopper_sources ${sources})
+list(FILTER hopper_sources INCLUDE REGEX "/hopper_[a-z_0-9]+\\.cu$")
+list(REMOVE_ITEM sources ${hopper_sources})
+if("${DREAMLAB_CUDA_ARCHITECTURES}" MATCHES "(^|;)90")
+  add_library(dreamlab_cuda_hopper OBJECT ${hopper_sources})
+  set_target_properties(dreamlab_cuda_hopper PROPERTIES
+    UNITY_BUILD OFF CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON)
+  target_compile_options(dreamlab_cuda_hopper PRIVATE -Xcompiler=-Wall,-Wextra -Werror=all-warnings)
+  target_include_directories(dreamlab_cuda_hopper PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(dreamlab_cuda_hopper PRIVATE dreamlab_tensor)
+  list(APPEND sources $<TARGET_OBJECTS:dreamlab_cuda_hopper>)
+endif()
 add_library(dreamlab_cuda MODULE ${sources} ${PROJECT_SOURCE_DIR}/src/device/device.cpp
   ${PROJECT_SOURCE_DIR}/src/device/memory_pool.cpp ${PROJECT_SOURCE_DIR}/src/device/shape_checks.cpp)
 set_target_properties(dreamlab_cuda PROPERTIES
@@ -67,7 +81,8 @@ set_target_properties(dreamlab_cuda PROPERTIES
 target_compile_options(dreamlab_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;-Werror=all-warnings>)
-target_compile_definitions(dreamlab_cuda PRIVATE DREAMLAB_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(dreamlab_cuda PRIVATE DREAMLAB_VERSION="${PROJECT_VERSION}"
+  $<$<TARGET_EXISTS:dreamlab_cuda_hopper>:DREAMLAB_HOPPER>)
 target_include_directories(dreamlab_cuda PRIVATE ${PROJECT_SOURCE_DIR}/src ${CUDNN_INCLUDE})
 target_link_libraries(dreamlab_cuda PRIVATE dreamlab_tensor CUDA::cublasLt ${CUDNN_LIBRARY} ${CMAKE_DL_LIBS})
 message(STATUS "The CUDA device will be built for ${DREAMLAB_CUDA_ARCHITECTURES}")

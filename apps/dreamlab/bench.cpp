@@ -62,7 +62,8 @@ struct BenchReport {
   std::vector<Stage> stages;
   double peak_memory_mib = 0;
   std::optional<double> peak_gpu_memory_mib;
-  std::vector<OperationTime> operations;  // of one UNet pass, where a profile was asked for
+  // Of one run of a stage each, where a profile was asked for: its name, and the times by kind of operation.
+  std::vector<std::pair<std::string, std::vector<OperationTime>>> profiles;
   std::string device, dtype, model, size;
   int threads = 0, batch = 1, steps = 4, repeat = 1;
   double guidance = 1;
@@ -226,9 +227,14 @@ class Bench {
     std::vector<DenoisingJob*> batch;
     for (const GenerationRequest& request : requests_)
       batch.push_back(jobs.emplace_back(pipeline_->start(request)).get());
+    profile_stage("UNet pass", [&] { pipeline_->advance(batch); });
+  }
+
+  template <typename Work>
+  void profile_stage(const std::string& name, const Work& work) {
     device_->begin_profile();
-    pipeline_->advance(batch);
-    report_.operations = device_->end_profile();
+    work();
+    report_.profiles.emplace_back(name, device_->end_profile());
   }
 
   void time_vae() {
@@ -237,7 +243,9 @@ class Bench {
         Latents::zeros(size.height / kLatentScale, size.width / kLatentScale, pipeline_->config().vae.latent_channels);
     const auto noise = make_noise_source(NoiseKind::cuda, 1);
     noise->normals(latents.values);
-    time_stage("vae_decode", repeat_, [&](int) { pipeline_->decode_image(latents, TilingMode::automatic); });
+    const auto decode = [&] { pipeline_->decode_image(latents, TilingMode::automatic); };
+    time_stage("vae_decode", repeat_, [&](int) { decode(); });
+    if (flags_.profile) profile_stage("VAE decoding", decode);
   }
 
   // From the request to the bytes of a PNG in memory. Once on a processor, where it takes long.
@@ -278,18 +286,21 @@ nlohmann::json to_json(const BenchReport& report) {
                       {"times_ms", stage.times_ms},
                       {"tflops", tflops(stage)},
                       {"share_of_peak", report.peak_tflops > 0 ? tflops(stage) / report.peak_tflops : 0}});
-  nlohmann::json operations = nlohmann::json::array();
-  for (const OperationTime& time : report.operations)
-    operations.push_back({{"name", time.name},
-                          {"calls", time.calls},
-                          {"ms", time.ms},
-                          {"operations", time.operations},
-                          {"bytes", time.bytes}});
+  nlohmann::json profiles = nlohmann::json::object();
+  for (const auto& [name, times] : report.profiles) {
+    nlohmann::json& operations = profiles[name] = nlohmann::json::array();
+    for (const OperationTime& time : times)
+      operations.push_back({{"name", time.name},
+                            {"calls", time.calls},
+                            {"ms", time.ms},
+                            {"operations", time.operations},
+                            {"bytes", time.bytes}});
+  }
   return {{"peak_tflops", report.peak_tflops},
           {"stages", stages},
           {"peak_memory_mib", report.peak_memory_mib},
           {"peak_gpu_memory_mib", report.peak_gpu_memory_mib ? nlohmann::json(*report.peak_gpu_memory_mib) : nullptr},
-          {"operations", operations},
+          {"profiles", profiles},
           {"device", report.device},
           {"dtype", report.dtype},
           {"threads", report.threads},
@@ -299,6 +310,16 @@ nlohmann::json to_json(const BenchReport& report) {
           {"steps", report.steps},
           {"guidance", report.guidance},
           {"repeat", report.repeat}};
+}
+
+void print_profile(const std::string& name, const std::vector<OperationTime>& times) {
+  double total = 0;
+  for (const OperationTime& time : times) total += time.ms;
+  fmt::print("\none {} by operation, {:.2f} ms of the GPU in all\n", name, total);
+  fmt::print("{:<52} {:>6} {:>9} {:>9} {:>9}\n", "operation", "calls", "ms", "TFLOP/s", "GB/s");
+  for (const OperationTime& time : times)
+    fmt::print("{:<52} {:>6} {:>9.3f} {:>9.1f} {:>9.0f}\n", time.name, time.calls, time.ms,
+               time.operations / time.ms * 1e-9, time.bytes / time.ms * 1e-6);
 }
 
 void print_table(const BenchReport& report) {
@@ -314,14 +335,7 @@ void print_table(const BenchReport& report) {
   }
   fmt::print("\npeak memory: {:.0f} MiB\n", report.peak_memory_mib);
   if (report.peak_gpu_memory_mib) fmt::print("peak memory of the GPU: {:.0f} MiB\n", *report.peak_gpu_memory_mib);
-  if (report.operations.empty()) return;
-  double total = 0;
-  for (const OperationTime& time : report.operations) total += time.ms;
-  fmt::print("\none UNet pass by operation, {:.2f} ms of the GPU in all\n", total);
-  fmt::print("{:<52} {:>6} {:>9} {:>9} {:>9}\n", "operation", "calls", "ms", "TFLOP/s", "GB/s");
-  for (const OperationTime& time : report.operations)
-    fmt::print("{:<52} {:>6} {:>9.3f} {:>9.1f} {:>9.0f}\n", time.name, time.calls, time.ms,
-               time.operations / time.ms * 1e-9, time.bytes / time.ms * 1e-6);
+  for (const auto& [name, times] : report.profiles) print_profile(name, times);
 }
 
 void time_server(const BenchFlags& flags) {
@@ -368,7 +382,7 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--only", flags->only, "Stages to time (load is always timed)")
       ->check(CLI::IsMember(kStageNames))
       ->delimiter(',');
-  command->add_flag("--profile", flags->profile, "Time each operation of a UNet pass, too (on a GPU)");
+  command->add_flag("--profile", flags->profile, "Time each operation of a UNet pass and of decoding, too (on a GPU)");
   command->add_flag("--json", flags->json, "Print JSON");
   command
       ->add_flag("--server", flags->server,

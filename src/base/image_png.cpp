@@ -12,6 +12,7 @@
 #include "base/exif.h"
 #include "base/image_codecs.h"
 #include "base/pixel_deflate.h"
+#include "base/thread_pool.h"
 #include "base/utf8.h"
 
 namespace dreamlab {
@@ -188,16 +189,21 @@ void write_filtered(const Row& row, Filter filter, uint8_t* out) {
 
 // Every row with its filter byte before it, as it goes into the compressor.
 std::vector<uint8_t> filter_image(const Image& image) {
+  constexpr int64_t kRowsAtOnce = 32;
   const int64_t row_bytes = image.width * image.channels;
   std::vector<uint8_t> out(static_cast<size_t>((row_bytes + 1) * image.height));
   const std::vector<uint8_t> nothing(static_cast<size_t>(row_bytes), 0);
-  for (int64_t y = 0; y < image.height; ++y) {
+  const auto filter_row = [&](int64_t y) {
     const Row row{image.row(y), y > 0 ? image.row(y - 1) : nothing.data(), row_bytes, image.channels};
     uint8_t* to = out.data() + y * (row_bytes + 1);
     const Filter filter = best_filter(row);
     *to = filter;
     write_filtered(row, filter, to + 1);
-  }
+  };
+  helper_threads().parallel_for((image.height + kRowsAtOnce - 1) / kRowsAtOnce, [&](int64_t part, int) {
+    const int64_t begin = part * kRowsAtOnce;
+    for (int64_t y = begin; y < std::min(begin + kRowsAtOnce, image.height); ++y) filter_row(y);
+  });
   return out;
 }
 

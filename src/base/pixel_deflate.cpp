@@ -8,6 +8,8 @@
 #include <cstring>
 #include <queue>
 
+#include "base/thread_pool.h"
+
 namespace dreamlab {
 
 namespace {
@@ -245,16 +247,17 @@ std::vector<uint8_t> compress_stripe(std::span<const uint8_t> stripe, bool last)
 }  // namespace
 
 std::vector<uint8_t> compress_pixels(std::span<const uint8_t> bytes) {
+  // At least one, which may be empty.
+  const size_t count = std::max<size_t>(1, (bytes.size() + kStripeBytes - 1) / kStripeBytes);
+  std::vector<std::vector<uint8_t>> stripes(count);
+  helper_threads().parallel_for(static_cast<int64_t>(count), [&](int64_t index, int) {
+    const auto i = static_cast<size_t>(index);
+    const size_t at = i * kStripeBytes;
+    stripes[i] = compress_stripe(bytes.subspan(at, std::min(kStripeBytes, bytes.size() - at)), i + 1 == count);
+  });
   std::vector<uint8_t> out = {0x78, 0x01};  // deflate, 32 KiB window, fastest
   out.reserve(bytes.size() / 2 + 1024);
-  size_t at = 0;
-  do {
-    const size_t length = std::min(kStripeBytes, bytes.size() - at);
-    const bool last = at + length == bytes.size();
-    const std::vector<uint8_t> stripe = compress_stripe(bytes.subspan(at, length), last);
-    out.insert(out.end(), stripe.begin(), stripe.end());
-    at += length;
-  } while (at < bytes.size());
+  for (const std::vector<uint8_t>& stripe : stripes) out.insert(out.end(), stripe.begin(), stripe.end());
   const uint32_t checksum = libdeflate_adler32(1, bytes.data(), bytes.size());
   for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<uint8_t>(checksum >> shift));
   return out;

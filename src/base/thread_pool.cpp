@@ -82,6 +82,12 @@ void ThreadPool::work(int worker) {
   }
 }
 
+ThreadPool& helper_threads() {
+  constexpr int kMost = 16;  // such loops are too short for more
+  static ThreadPool pool(std::min(kMost, available_processors()));
+  return pool;
+}
+
 int available_processors() {
   cpu_set_t set;
   CPU_ZERO(&set);

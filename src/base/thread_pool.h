@@ -41,6 +41,9 @@ class ThreadPool {
   bool stop_ = false;
 };
 
+// Threads for loops of a few milliseconds that belong to no device: noise, picture files. Started at the first use.
+ThreadPool& helper_threads();
+
 // Processors this process may run on (its affinity mask), at least 1.
 int available_processors();
 

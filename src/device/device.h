@@ -21,6 +21,7 @@ struct ConvGeometry {
   int64_t stride = 1;
   int64_t pad_before = 1;  // top and left
   int64_t pad_after = 1;   // bottom and right
+  bool enlarges = false;   // its input is usually enlarged to twice its sides first (a hint; 3x3, stride 1)
 };
 
 // What follows a matrix product or convolution, fused into it:  activation(scale * (W x + bias) + addend + image_bias)

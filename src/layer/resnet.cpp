@@ -49,7 +49,8 @@ Tensor Downsample::forward(const Context& context, const Tensor& x) const {
   return conv_.forward(context, x);
 }
 
-Upsample::Upsample(const LayerScope& scope, int64_t channels) : conv_(scope / "conv", channels, channels) {}
+Upsample::Upsample(const LayerScope& scope, int64_t channels)
+    : conv_(scope / "conv", channels, channels, {.enlarges = true}) {}
 
 Tensor Upsample::forward(const Context& context, const Tensor& x, std::optional<Size> size) const {
   return conv_.forward(context, x, {}, size.value_or(Size{2 * x.dim(2), 2 * x.dim(1)}));

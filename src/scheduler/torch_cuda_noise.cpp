@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/thread_pool.h"
 #include "scheduler/elementary.h"
 #include "tensor/dtype.h"
 
@@ -11,6 +12,7 @@ namespace {
 
 constexpr uint64_t kThreadsPerBlock = 256;
 constexpr uint64_t kNormalsPerCall = 4;
+constexpr uint64_t kThreadsAtOnce = 4096;  // of the GPU's threads, for one of ours
 
 constexpr uint32_t kMultiplier0 = 0xD2511F53;
 constexpr uint32_t kMultiplier1 = 0xCD9E8D57;
@@ -42,6 +44,16 @@ std::array<uint32_t, 4> words_of(uint64_t seed, uint64_t thread, uint64_t positi
   return philox_4x32_10({low(position), high(position), low(thread), high(thread)}, {low(seed), high(seed)});
 }
 
+// A thread's four normals, `stride` apart from `index` on, as far as they lie in `out`. Most draws need the first alone.
+void draw(std::span<float> out, const std::array<uint32_t, 4>& words, uint64_t index, uint64_t stride) {
+  for (size_t pair = 0; pair < 2; ++pair, index += 2 * stride) {
+    if (index >= out.size()) return;
+    const Pair normals = box_muller(words[2 * pair], words[2 * pair + 1]);
+    out[index] = normals.first;
+    if (index + stride < out.size()) out[index + stride] = normals.second;
+  }
+}
+
 }  // namespace
 
 std::array<uint32_t, 4> philox_4x32_10(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
@@ -64,17 +76,13 @@ void TorchCudaNoise::normals(std::span<float> out) {
   const uint64_t calls = (count - 1) / (threads * kNormalsPerCall) + 1;
   for (uint64_t call = 0; call < calls; ++call) {
     const uint64_t first = call * threads * kNormalsPerCall;
-    for (uint64_t thread = 0; thread < std::min(threads, count - first); ++thread) {
-      const std::array<uint32_t, 4> words = words_of(seed_, thread, position_ + call);
-      // Most draws need one of a thread's four normals.
-      for (size_t pair = 0; pair < 2; ++pair) {
-        const uint64_t index = first + thread + 2 * pair * threads;
-        if (index >= count) break;
-        const Pair normals = box_muller(words[2 * pair], words[2 * pair + 1]);
-        out[index] = normals.first;
-        if (index + threads < count) out[index + threads] = normals.second;
-      }
-    }
+    const uint64_t drawing = std::min(threads, count - first);
+    const auto parts = static_cast<int64_t>((drawing + kThreadsAtOnce - 1) / kThreadsAtOnce);
+    helper_threads().parallel_for(parts, [&](int64_t part, int) {
+      const uint64_t begin = static_cast<uint64_t>(part) * kThreadsAtOnce;
+      for (uint64_t thread = begin; thread < std::min(begin + kThreadsAtOnce, drawing); ++thread)
+        draw(out, words_of(seed_, thread, position_ + call), first + thread, threads);
+    });
   }
   position_ += calls;
   if (precision_ == NoisePrecision::f16) {

@@ -8,6 +8,9 @@
 #include "device/cuda/convolution.h"
 #include "device/cuda/cuda_context.h"
 #include "device/cuda/cuda_error.h"
+#include "device/cuda/hopper_attention.h"
+#include "device/cuda/hopper_group_norm.h"
+#include "device/cuda/hopper_product.h"
 #include "device/cuda/kernels.h"
 #include "device/cuda/matmul.h"
 #include "device/cuda/profile.h"
@@ -22,6 +25,7 @@ namespace {
 struct CudaLinearWeights : LinearWeights {
   std::shared_ptr<PackedBytes> matrix;  // [out, in] in the compute dtype
   std::shared_ptr<PackedBytes> bias;    // [out] in the compute dtype; null: none
+  bool interleaved = false;             // of a GEGLU: eight rows of h, eight of the gate, and so on
 };
 
 // Filters [padded out, kernel, kernel, in] in the compute dtype. cuDNN's fast kernels want multiples of eight channels:
@@ -29,6 +33,7 @@ struct CudaLinearWeights : LinearWeights {
 struct CudaConvWeights : ConvWeights {
   std::shared_ptr<PackedBytes> filters;
   std::shared_ptr<PackedBytes> bias;  // [padded out] in the compute dtype; null: none
+  std::shared_ptr<PackedBytes> sums;  // of filters, for a picture enlarged to twice its sides; null: none
   int64_t padded_out = 0;
 };
 
@@ -76,6 +81,8 @@ struct Gpu {
   Sdpa sdpa{context.cudnn()};
   Recordings recordings{context};
   Profile profile{context.stream()};
+  // Whether the kernels for this architecture are used.
+  const bool is_hopper = context.properties().major == 9 && has_hopper_kernels();
   uint64_t operations = 0;
 };
 
@@ -184,7 +191,14 @@ class CudaDevice final : public Device {
   }
   std::unique_ptr<LinearWeights> pack_geglu(const HostTensor& weight, const HostTensor* bias) override {
     check_geglu_weight(weight);
-    return pack_linear(weight, bias);
+    auto out = pack_linear(weight, bias);
+    auto& w = static_cast<CudaLinearWeights&>(*out);
+    w.interleaved = on_hopper() && w.in_features % kChannelMultiple == 0 && w.out_features % 16 == 0;
+    if (w.interleaved) {
+      interleave(*w.matrix, w.out_features / 2, static_cast<size_t>(w.in_features) * size_of(dtype_));
+      if (w.bias != nullptr) interleave(*w.bias, w.out_features / 2, size_of(dtype_));
+    }
+    return out;
   }
 
   std::unique_ptr<ConvWeights> pack_conv(const HostTensor& weight, const HostTensor* bias,
@@ -202,6 +216,12 @@ class CudaDevice final : public Device {
     reorder_filters(elements(staged), out->out_channels, out->in_channels, taps, out->padded_out,
                     {out->filters->get(), dtype_}, stream());
     check_launch("packing filters");
+    if (geometry.enlarges && on_hopper() && geometry.kernel == 3 && geometry.stride == 1 && geometry.pad_before == 1 &&
+        out->padded_out == out->out_channels) {
+      out->sums = gpu_->weights.allocate(static_cast<size_t>(16 * out->out_channels * out->in_channels) * size_of(dtype_));
+      sum_filters(elements(staged), out->out_channels, out->in_channels, {out->sums->get(), dtype_}, stream());
+      check_launch("summing filters");
+    }
     if (bias != nullptr) {
       const Tensor staged_bias = stage(*bias);
       out->bias = gpu_->weights.allocate(static_cast<size_t>(out->padded_out) * size_of(dtype_));
@@ -238,12 +258,25 @@ class CudaDevice final : public Device {
   }
 
   Tensor linear_geglu(const Tensor& x, const LinearWeights& weights, const Tensor* addend) override {
+    const auto& w = static_cast<const CudaLinearWeights&>(weights);
+    Shape shape = x.shape();
+    shape.set(-1, w.out_features / 2);
+    Tensor out = empty(shape, dtype_);
     Epilogue epilogue;
     epilogue.addend = addend;
+    if (w.interleaved) {
+      if (x.channels() != w.in_features)
+        fail(ErrorKind::internal, "linear_geglu: {} channels for weights of {}", x.channels(), w.in_features);
+      const Tensor source = operand(x);
+      const Tensor more = addend == nullptr ? Tensor() : operand(*addend);
+      if (addend != nullptr) epilogue.addend = &more;
+      HopperProduct product = rows_product(source, w, out);
+      product.geglu = true;
+      gpu_->operations += static_cast<uint64_t>(2 * x.rows() * w.in_features * w.out_features);
+      if (multiply_on_hopper(product, epilogue)) return out;
+      fail(ErrorKind::internal, "linear_geglu: no kernel for an input at an odd address");
+    }
     const Tensor both = linear(x, weights, epilogue);
-    Shape shape = both.shape();
-    shape.set(-1, weights.out_features / 2);
-    Tensor out = empty(shape, dtype_);
     const auto span = timed("geglu", out, 3 * bytes_of(out));
     geglu(elements(both), out.rows(), out.channels(), mutable_elements(out), stream());
     check_launch("geglu");
@@ -255,9 +288,13 @@ class CudaDevice final : public Device {
     const auto& w = static_cast<const CudaConvWeights&>(weights);
     const Size size{input.dim(2), input.dim(1)}, seen = upsample_to.value_or(size);
     Tensor out = empty(convolved_shape(input, seen, w), dtype_);
-    const Tensor source = operand(input), x = seen == size ? source : enlarged(source, seen);
+    const Tensor source = operand(input);
     const int64_t kernel = w.geometry.kernel;
     gpu_->operations += static_cast<uint64_t>(2 * kernel * kernel * w.in_channels * out.elements());
+    const bool doubled = seen.width == 2 * size.width && seen.height == 2 * size.height;
+    if (doubled && w.sums != nullptr && convolve_on_hopper(source, w, epilogue, out, true)) return out;
+    const Tensor x = seen == size ? source : enlarged(source, seen);
+    if (convolve_on_hopper(x, w, epilogue, out, false)) return out;
     if (convolve_fused(x, w, epilogue, out)) return out;
 
     // The product alone, with as many channels as there are filters, and the rest in a pass of its own.
@@ -289,7 +326,9 @@ class CudaDevice final : public Device {
           return fmt::format("attention {}x{}x{} to {}", problem.queries, heads, problem.head_size, problem.keys);
         },
         static_cast<double>(4 * q.elements() * k.dim(1)), bytes_of(out) * 2 + bytes_of(keys) * 2);
-    if (dtype_ != DType::f32 && options_.flash_attention && !options_.slice_attention && gpu_->sdpa.supports(problem))
+    const bool fused = dtype_ != DType::f32 && options_.flash_attention && !options_.slice_attention;
+    if (fused && attend_on_hopper(problem, queries, keys, values, out)) return out;
+    if (fused && gpu_->sdpa.supports(problem))
       gpu_->sdpa.run(problem, queries.data(), keys.data(), values.data(), out.data(),
                      context_.workspace(gpu_->sdpa.workspace_bytes(problem)));
     else
@@ -298,10 +337,17 @@ class CudaDevice final : public Device {
   }
 
   Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation) override {
+    if (activation != Activation::none && activation != Activation::silu)
+      return activate(group_norm(x, norm, groups, Activation::none), activation);
     require_fit(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
     const Tensor source = operand(x);
     Tensor out = empty(x.shape(), dtype_);
     const NormArgs args = norm_args(source, norm, out);
+    if (on_hopper() && hopper_supports_group_norm(args, groups)) {
+      const auto span = timed("group_norm", out, 2 * bytes_of(out));
+      hopper_group_norm(args, groups, activation, stream());
+      return out;
+    }
     const Tensor scratch = empty(Shape{group_norm_scratch(args, groups)}, DType::f32);
     const auto span = timed("group_norm", out, 3 * bytes_of(out));
     cuda::group_norm(args, groups, activation, scratch.as<float>(), context_.counters(args.images), stream());
@@ -431,6 +477,114 @@ class CudaDevice final : public Device {
     convert_rows(elements(staged), count, 1, count, {out->get(), dtype}, stream());
     check_launch("converting weights");
     return out;
+  }
+
+  // --- Hopper's own kernels ---
+  bool on_hopper() const { return gpu_->is_hopper && dtype_ != DType::f32; }
+  int multiprocessors() const { return context_.properties().multiProcessorCount; }
+
+  // Rows [h of `inner`, g of `inner`] to eight of each in turn.
+  void interleave(PackedBytes& rows, int64_t inner, size_t row_bytes) {
+    const size_t half = static_cast<size_t>(inner) * row_bytes, eight = 8 * row_bytes;
+    const Tensor copy = empty(Shape{static_cast<int64_t>(2 * half)}, DType::u8);
+    check(cudaMemcpyAsync(copy.data(), rows.get(), 2 * half, cudaMemcpyDeviceToDevice, stream()), "copying");
+    for (const size_t which : {size_t{0}, size_t{1}})
+      check(cudaMemcpy2DAsync(at_byte(rows.get(), which * eight), 2 * eight, at_byte(copy.data(), which * half), eight,
+                              eight, static_cast<size_t>(inner / 8), cudaMemcpyDeviceToDevice, stream()),
+            "interleaving");
+  }
+
+  HopperProduct rows_product(const Tensor& x, const CudaLinearWeights& w, const Tensor& out) const {
+    HopperProduct product;
+    product.dtype = dtype_;
+    product.width = product.out_width = x.rows();
+    product.in_channels = w.in_features;
+    product.x_stride = x.row_stride();
+    product.out_channels = w.out_features;
+    product.x = x.data();
+    product.w = w.matrix->get();
+    product.bias = data_of(w.bias);
+    product.rows_per_image = x.rows() / images_of(x);
+    product.result = out.data();
+    return product;
+  }
+
+  // The product with all that follows it; false where the kernel does not take it.
+  bool multiply_on_hopper(HopperProduct& product, const Epilogue& epilogue) {
+    if (!on_hopper()) return false;
+    for (const auto& [tensor, data] : {std::pair(epilogue.addend, &product.addend),
+                                       std::pair(epilogue.image_bias, &product.image_bias),
+                                       std::pair(epilogue.residual, &product.residual)}) {
+      if (tensor == nullptr) continue;
+      if (tensor->dtype() != dtype_ || !tensor->contiguous()) return false;
+      *data = tensor->data();
+    }
+    product.scale = epilogue.scale;
+    product.activation = epilogue.activation;
+    // Weights that come and go are copied on a stream of their own.
+    product.ahead = options_.offload == Offload::none;
+    if (!hopper_supports(product)) return false;
+    const int64_t taps = product.kernel * product.kernel, pixels = product.images * product.out_height * product.out_width;
+    const auto span = gpu_->profile.time(
+        [&] {
+          return taps == 1 ? fmt::format("product {}x{}x{}{}", pixels, product.in_channels, product.out_channels,
+                                         product.geglu ? ", geglu" : "")
+                           : fmt::format("convolution {}x{}x{} to {}{}{}", product.height, product.width,
+                                         product.in_channels, product.out_channels, product.enlarged ? ", enlarged" : "",
+                                         product.stride > 1 ? ", halving" : "");
+        },
+        static_cast<double>(2 * taps * product.in_channels * product.out_channels * pixels),
+        static_cast<double>(product.images * product.height * product.width * product.in_channels +
+                            taps * product.in_channels * product.out_channels + pixels * product.out_channels) *
+            static_cast<double>(size_of(dtype_)));
+    hopper_multiply(product, hopper_tiling(product, multiprocessors()), multiprocessors(), stream());
+    return true;
+  }
+
+  bool convolve_on_hopper(const Tensor& x, const CudaConvWeights& w, const Epilogue& epilogue, const Tensor& out,
+                          bool enlarged) {
+    if (w.padded_out != w.out_channels) return false;
+    HopperProduct product;
+    product.dtype = dtype_;
+    product.images = x.dim(0);
+    product.height = x.dim(1);
+    product.width = x.dim(2);
+    product.in_channels = product.x_stride = w.in_channels;
+    product.out_channels = w.out_channels;
+    product.kernel = enlarged ? 2 : static_cast<int>(w.geometry.kernel);
+    product.stride = static_cast<int>(w.geometry.stride);
+    product.pad_before = static_cast<int>(w.geometry.pad_before);
+    product.out_height = out.dim(1);
+    product.out_width = out.dim(2);
+    product.enlarged = enlarged;
+    product.x = x.data();
+    product.w = enlarged ? w.sums->get() : w.filters->get();
+    product.bias = data_of(w.bias);
+    product.rows_per_image = out.dim(1) * out.dim(2);
+    product.result = out.data();
+    return multiply_on_hopper(product, epilogue);
+  }
+
+  bool attend_on_hopper(const SdpaProblem& problem, const Tensor& q, const Tensor& k, const Tensor& v,
+                        const Tensor& out) {
+    if (!on_hopper()) return false;
+    const HopperAttention attention{.dtype = dtype_,
+                                    .images = problem.images,
+                                    .heads = problem.heads,
+                                    .head_size = problem.head_size,
+                                    .queries = problem.queries,
+                                    .keys = problem.keys,
+                                    .q_stride = problem.q_stride,
+                                    .k_stride = problem.k_stride,
+                                    .v_stride = problem.v_stride,
+                                    .causal = problem.causal,
+                                    .q = q.data(),
+                                    .k = k.data(),
+                                    .v = v.data(),
+                                    .result = out.data()};
+    if (!hopper_supports(attention)) return false;
+    hopper_attend(attention, stream());
+    return true;
   }
 
   NormArgs norm_args(const Tensor& x, const NormWeights& norm, const Tensor& out) const {

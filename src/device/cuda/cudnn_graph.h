@@ -249,8 +249,9 @@ class PlanCache {
     int64_t images_at_once;  // all of the problem's, or 1
   };
 
-  // ways: in order of preference.
-  PlanCache(cudnnHandle_t handle, std::vector<Way> ways) : handle_(handle), ways_(std::move(ways)) {}
+  // ways: in order of preference. together: whether a plan may be made for several images at once.
+  PlanCache(cudnnHandle_t handle, std::vector<Way> ways, bool together)
+      : handle_(handle), ways_(std::move(ways)), together_(together) {}
 
   // Null where cuDNN cannot do it.
   const Plan* find(const Problem& problem, const EngineRules& rules) {
@@ -321,6 +322,7 @@ class PlanCache {
     if (known == singles_.end()) known = singles_.emplace(single, choose(single, rules)).first;
     const SingleImage& chosen = known->second;
     if (chosen.plan == nullptr || problem.images == 1) return {{chosen.plan, 1}, chosen.refusal};
+    if (!together_) return {{chosen.plan, 1}, {}};
     if (!chosen.choice.complete) return {{chosen.plan, 1}, "one image at a time: the engine sets knobs by itself"};
 
     std::string refusal;
@@ -336,6 +338,7 @@ class PlanCache {
 
   cudnnHandle_t handle_;
   std::vector<Way> ways_;
+  bool together_;
   std::map<std::pair<std::string, size_t>, std::shared_ptr<KernelCache>> kernels_;
   std::map<Problem, SingleImage> singles_;
   std::map<Problem, Entry> plans_;

@@ -85,7 +85,7 @@ __device__ inline float activated(float x, Activation activation) {
     case Activation::none:
       return x;
     case Activation::silu:
-      return x / (1.0f + __expf(-x));
+      return __fdividef(x, 1.0f + __expf(-x));
     case Activation::gelu:
       return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
     case Activation::quick_gelu:
@@ -114,6 +114,34 @@ void with_type(DType dtype, F&& f) {
 }
 
 constexpr int kThreads = 256;
+
+// A kernel may be launched while the one before it ends, where the GPU can do so (since Hopper): it waits here, before
+// it touches memory, and lets the next one come.
+__device__ inline void begin_kernel() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+// Launches a kernel that calls begin_kernel().
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 blocks, int threads, size_t shared, cudaStream_t stream,
+            Arguments... arguments) {
+  int device = 0, major = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  cudaLaunchAttribute ahead{};
+  ahead.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  ahead.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  config.attrs = &ahead;
+  config.numAttrs = major >= 9 ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);  // check_launch() sees errors
+}
 
 inline unsigned blocks_for(int64_t items, int64_t per_block = kThreads) {
   constexpr int64_t kMost = 1 << 20;  // kernels stride over what is left

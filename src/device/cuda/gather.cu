@@ -39,7 +39,31 @@ __global__ void reorder_kernel(Elements from, int64_t out, int64_t in, int64_t t
   }
 }
 
+// The first row of filters meets the pixel before in even rows, alone, and together with the second in odd ones; likewise
+// at the other end and for columns.
+__device__ inline int first_of_sum(int64_t odd, int64_t tap) {
+  return static_cast<int>(tap == 0 ? 0 : odd != 0 ? 2 : 1);
+}
+__device__ inline int end_of_sum(int64_t odd, int64_t tap) {
+  return static_cast<int>(tap == 0 ? (odd != 0 ? 2 : 1) : 3);
+}
+
+__global__ void sum_filters_kernel(Elements from, int64_t out, int64_t in, MutableElements to) {
+  for (int64_t i = thread_index(); i < 16 * out * in; i += thread_count()) {
+    const int64_t c = i % in, tap = i / in % 4, o = i / in / 4 % out, phase = i / in / 4 / out;
+    float sum = 0.0f;
+    for (int y = first_of_sum(phase / 2, tap / 2); y < end_of_sum(phase / 2, tap / 2); ++y)
+      for (int x = first_of_sum(phase % 2, tap % 2); x < end_of_sum(phase % 2, tap % 2); ++x)
+        sum += load_any(from, (o * in + c) * 9 + y * 3 + x);
+    store_any(to, i, sum);
+  }
+}
+
 }  // namespace
+
+void sum_filters(Elements from, int64_t out, int64_t in, MutableElements to, cudaStream_t stream) {
+  sum_filters_kernel<<<blocks_for(16 * out * in), kThreads, 0, stream>>>(from, out, in, to);
+}
 
 void enlarge(const void* from, int64_t images, int64_t height, int64_t width, int64_t pixel_bytes, int64_t to_height,
              int64_t to_width, void* to, cudaStream_t stream) {

@@ -53,7 +53,7 @@ struct NormArgs {
 };
 // f32 numbers of scratch memory that group_norm needs.
 int64_t group_norm_scratch(const NormArgs& args, int64_t groups);
-// counters: one zero per image, which it leaves zero.
+// counters: one zero per image, which it leaves zero. activation: none or silu.
 void group_norm(const NormArgs& args, int64_t groups, Activation activation, float* scratch, unsigned* counters,
                 cudaStream_t stream);
 void layer_norm(const NormArgs& args, cudaStream_t stream);
@@ -87,6 +87,10 @@ void gather_windows(const GatherArgs& args, cudaStream_t stream);
 // Filters [out, in, taps] of any floating-point dtype to [padded out, taps, in]; rows from `out` on are zero.
 void reorder_filters(Elements from, int64_t out, int64_t in, int64_t taps, int64_t padded_out, MutableElements to,
                      cudaStream_t stream);
+
+// Filters [out, in, 3, 3] of any floating-point dtype to those of an enlarged picture's four kinds of pixels,
+// [2 of rows, 2 of columns, out, 2, 2, in]: where neighbors show the same pixel, their factors are summed.
+void sum_filters(Elements from, int64_t out, int64_t in, MutableElements to, cudaStream_t stream);
 
 // Rows of `keys` scores, times `scale`, to probabilities; `stride` elements from one row to the next in both. causal:
 // row r sees keys 0..first_row + r.

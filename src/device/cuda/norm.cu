@@ -7,7 +7,8 @@ namespace dreamlab::cuda {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr int64_t kMostChunks = 256;      // of an image's pixels, each summed by a block of its own
+constexpr int kSoftmaxThreads = 512;
+constexpr int64_t kMostChunks = 264;      // of an image's pixels, each summed by a block of its own
 constexpr int64_t kChunkElements = 8192;  // a block should have at least so much to do
 
 __device__ inline float warp_sum(float value) {
@@ -66,6 +67,7 @@ __global__ void group_statistics_kernel(const T* source, GroupNormShape shape, f
                                         unsigned* counters) {
   extern __shared__ float shared[];
   __shared__ bool last;
+  begin_kernel();
   const int64_t image = blockIdx.y, chunk = blockIdx.x, images = gridDim.y;
   const T* const pixels = source + image * shape.rows * shape.channels;
   const int columns = static_cast<int>(shape.channels / W), lanes = blockDim.x / columns;
@@ -95,8 +97,8 @@ __global__ void group_statistics_kernel(const T* source, GroupNormShape shape, f
     }
 #pragma unroll
     for (int i = 0; i < W; ++i) {
-      shared[(lane * shape.channels + column * W + i) * 2] = sums[i];
-      shared[(lane * shape.channels + column * W + i) * 2 + 1] = squares[i];
+      shared[lane * shape.channels + column * W + i] = sums[i];
+      shared[(lanes + lane) * shape.channels + column * W + i] = squares[i];
     }
   }
   __syncthreads();
@@ -105,7 +107,7 @@ __global__ void group_statistics_kernel(const T* source, GroupNormShape shape, f
     float total = 0.0f;
     for (int l = 0; l < lanes; ++l)
       for (int64_t c = group * shape.group_size; c < (group + 1) * shape.group_size; ++c)
-        total += shared[(l * shape.channels + c) * 2 + which];
+        total += shared[(which * lanes + l) * shape.channels + c];
     partial[(chunk * shape.groups + group) * 2 + which] = total;
   }
   __threadfence();
@@ -117,30 +119,36 @@ __global__ void group_statistics_kernel(const T* source, GroupNormShape shape, f
 
   float* const statistics = scratch + images * partial_count(shape) + image * shape.groups * 2;
   const double count = static_cast<double>(shape.rows) * static_cast<double>(shape.group_size);
-  const int warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp, in_warp = threadIdx.x % kWarp;
-  for (int64_t group = warp; group < shape.groups; group += warps) {
+  // Each number's chunks are summed by several threads, whose sums are then added in their order.
+  const int numbers = static_cast<int>(shape.groups * 2), parts = max(1, static_cast<int>(blockDim.x) / numbers);
+  for (int i = threadIdx.x; i < numbers * parts; i += blockDim.x) {
+    const int number = i % numbers, part = i / numbers;
+    float total = 0.0f;
+#pragma unroll 8
+    for (int64_t c = part; c < shape.chunks; c += parts) total += __ldcg(partial + c * numbers + number);
+    shared[part * numbers + number] = total;
+  }
+  __syncthreads();
+  for (int group = threadIdx.x; group < shape.groups; group += blockDim.x) {
     float sum = 0.0f, square = 0.0f;
-    for (int64_t c = in_warp; c < shape.chunks; c += kWarp) {
-      sum += __ldcg(partial + (c * shape.groups + group) * 2);
-      square += __ldcg(partial + (c * shape.groups + group) * 2 + 1);
+    for (int part = 0; part < parts; ++part) {
+      sum += shared[part * numbers + group * 2];
+      square += shared[part * numbers + group * 2 + 1];
     }
-    sum = warp_sum(sum);
-    square = warp_sum(square);
-    if (in_warp == 0) {
-      const double offset = sum / count, variance = square / count - offset * offset;
-      statistics[group * 2] = static_cast<float>(to_float(pixels[group * shape.group_size]) + offset);
-      statistics[group * 2 + 1] = static_cast<float>(1.0 / sqrt((variance > 0 ? variance : 0.0) + eps));
-    }
+    const double offset = sum / count, variance = square / count - offset * offset;
+    statistics[group * 2] = static_cast<float>(to_float(pixels[group * shape.group_size]) + offset);
+    statistics[group * 2 + 1] = static_cast<float>(1.0 / sqrt((variance > 0 ? variance : 0.0) + eps));
   }
   if (threadIdx.x == 0) counters[image] = 0;
 }
 
 // Each thread keeps the factors of its channels and walks down the rows.
-template <typename T, int W>
+template <typename T, int W, Activation kActivation>
 __global__ void group_apply_kernel(const T* source, T* result, GroupNormShape shape, const float* gamma,
-                                   const float* beta, const float* statistics, Activation activation) {
+                                   const float* beta, const float* statistics) {
   const int columns = static_cast<int>(shape.channels / W), lanes = blockDim.x / columns;
   const int column = threadIdx.x % columns, lane = threadIdx.x / columns;
+  begin_kernel();
   if (lane >= lanes) return;
   const int64_t image = blockIdx.y, first = image * shape.rows * shape.channels;
   float factor[W], offset[W];
@@ -162,7 +170,7 @@ __global__ void group_apply_kernel(const T* source, T* result, GroupNormShape sh
       for (int i = 0; i < W; ++i) values[i] = to_float(source[at + i]);
     }
 #pragma unroll
-    for (int i = 0; i < W; ++i) values[i] = activated(values[i] * factor[i] + offset[i], activation);
+    for (int i = 0; i < W; ++i) values[i] = activated(values[i] * factor[i] + offset[i], kActivation);
     if constexpr (W == kVector) {
       store_vector(result + at, values);
     } else {
@@ -180,17 +188,19 @@ void launch_group_norm(const NormArgs& args, const GroupNormShape& shape, Activa
   const int lanes = std::max(1, kThreads / columns);
   const int threads = (lanes * columns + kWarp - 1) / kWarp * kWarp;
   const auto images = static_cast<unsigned>(args.images);
-  const size_t shared =
-      static_cast<size_t>(threads / columns) * static_cast<size_t>(shape.channels) * 2 * sizeof(float);
+  const auto lanes_there = static_cast<size_t>(threads / columns);
+  const size_t numbers = static_cast<size_t>(shape.groups) * 2, parts = std::max<size_t>(1, static_cast<size_t>(threads) / numbers);
+  const size_t shared = std::max(lanes_there * static_cast<size_t>(shape.channels) * 2, numbers * parts) * sizeof(float);
   const auto* const source = static_cast<const T*>(args.source.data);
-  group_statistics_kernel<T, W><<<dim3(static_cast<unsigned>(shape.chunks), images), threads, shared, stream>>>(
-      source, shape, args.eps, scratch, counters);
-  const int64_t rows_per_block = static_cast<int64_t>(threads / columns) * 4;
+  launch(group_statistics_kernel<T, W>, dim3(static_cast<unsigned>(shape.chunks), images), threads, shared, stream,
+         source, shape, args.eps, scratch, counters);
+  const int64_t rows_per_block = static_cast<int64_t>(lanes_there) * 4;
   const auto blocks =
       static_cast<unsigned>(std::min<int64_t>((shape.rows + rows_per_block - 1) / rows_per_block, 4096));
-  group_apply_kernel<T, W><<<dim3(blocks, images), threads, 0, stream>>>(
-      source, static_cast<T*>(args.result.data), shape, args.gamma, args.beta,
-      scratch + args.images * partial_count(shape), activation);
+  const auto apply = activation == Activation::silu ? group_apply_kernel<T, W, Activation::silu>
+                                                    : group_apply_kernel<T, W, Activation::none>;
+  launch(apply, dim3(blocks, images), threads, 0, stream, source, static_cast<T*>(args.result.data), shape, args.gamma,
+         args.beta, scratch + args.images * partial_count(shape));
 }
 
 // One block of threads for a row of any length.
@@ -198,6 +208,7 @@ template <typename T>
 __global__ void layer_norm_kernel(const T* source, T* result, int64_t channels, const float* gamma, const float* beta,
                                   float eps) {
   __shared__ float shared[kThreads / kWarp];
+  begin_kernel();
   const T* const from = source + blockIdx.x * channels;
   T* const to = result + blockIdx.x * channels;
   float sum = 0.0f;
@@ -219,6 +230,7 @@ __global__ void layer_norm_warp_kernel(const T* source, T* result, int64_t rows,
                                        const float* beta, float eps) {
   const int lane = threadIdx.x % kWarp;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + threadIdx.x / kWarp;
+  begin_kernel();
   if (row >= rows) return;
   const T* const from = source + row * channels;
   float values[kVectors][kVector];
@@ -269,6 +281,48 @@ __global__ void softmax_kernel(const float* scores, int64_t keys, int64_t stride
     to[blockIdx.x * stride + i] = from_float<T>(i < seen ? expf(scale * (row[i] - largest)) * inverse : 0.0f);
 }
 
+// A row that stays in registers, four neighboring scores at a time: read once.
+template <typename T, int kQuads>
+__global__ void softmax_registers_kernel(const float* scores, int64_t keys, int64_t stride, float scale, T* to) {
+  __shared__ float shared[kSoftmaxThreads / kWarp];
+  const auto* const row = reinterpret_cast<const float4*>(scores + blockIdx.x * stride);
+  float values[kQuads][4];
+  float largest = -INFINITY;
+#pragma unroll
+  for (int q = 0; q < kQuads; ++q) {
+    const int64_t at = static_cast<int64_t>(q) * blockDim.x + threadIdx.x;
+    const float4 four = at * 4 < keys ? row[at] : float4{-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    values[q][0] = four.x;
+    values[q][1] = four.y;
+    values[q][2] = four.z;
+    values[q][3] = four.w;
+    largest = fmaxf(largest, fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w)));
+  }
+  largest = block_max(largest, shared);
+  float sum = 0.0f;
+#pragma unroll
+  for (int q = 0; q < kQuads; ++q) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      values[q][i] = expf(scale * (values[q][i] - largest));
+      sum += values[q][i];
+    }
+  }
+  const float inverse = 1.0f / block_sum(sum, shared);
+#pragma unroll
+  for (int q = 0; q < kQuads; ++q) {
+    const int64_t at = static_cast<int64_t>(q) * blockDim.x + threadIdx.x;
+    if (at * 4 >= keys) continue;
+    alignas(16) T four[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four[i] = from_float<T>(values[q][i] * inverse);
+    if constexpr (sizeof(T) == 2)
+      *reinterpret_cast<uint2*>(to + blockIdx.x * stride + at * 4) = *reinterpret_cast<const uint2*>(four);
+    else
+      *reinterpret_cast<uint4*>(to + blockIdx.x * stride + at * 4) = *reinterpret_cast<const uint4*>(four);
+  }
+}
+
 }  // namespace
 
 int64_t group_norm_scratch(const NormArgs& args, int64_t groups) {
@@ -297,8 +351,8 @@ void layer_norm(const NormArgs& args, cudaStream_t stream) {
     constexpr int kRows = 4;  // of a block: one for each of its warps
     const auto blocks = static_cast<unsigned>((rows + kRows - 1) / kRows);
     const auto by_warps = [&](auto vectors) {
-      layer_norm_warp_kernel<T, decltype(vectors)::value>
-          <<<blocks, kRows * kWarp, 0, stream>>>(from, to, rows, args.channels, args.gamma, args.beta, args.eps);
+      launch(layer_norm_warp_kernel<T, decltype(vectors)::value>, dim3(blocks), kRows * kWarp, 0, stream, from, to, rows,
+             args.channels, args.gamma, args.beta, args.eps);
     };
     const bool whole = args.channels % kVector == 0;
     if (whole && args.channels <= 3 * kWarp * kVector)
@@ -308,8 +362,8 @@ void layer_norm(const NormArgs& args, cudaStream_t stream) {
     else if (whole && args.channels <= 8 * kWarp * kVector)
       by_warps(std::integral_constant<int, 8>{});
     else
-      layer_norm_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(from, to, args.channels, args.gamma,
-                                                                              args.beta, args.eps);
+      launch(layer_norm_kernel<T>, dim3(static_cast<unsigned>(rows)), kThreads, 0, stream, from, to, args.channels,
+             args.gamma, args.beta, args.eps);
   });
 }
 
@@ -317,6 +371,15 @@ void softmax_rows(const float* scores, int64_t rows, int64_t keys, int64_t strid
                   int64_t first_row, MutableElements to, cudaStream_t stream) {
   with_type(to.dtype, [&](auto type) {
     using T = decltype(type);
+    // Rows are at multiples of eight elements.
+    const auto by_registers = [&](auto quads) {
+      softmax_registers_kernel<T, decltype(quads)::value><<<static_cast<unsigned>(rows), kSoftmaxThreads, 0, stream>>>(
+          scores, keys, stride, scale, static_cast<T*>(to.data));
+    };
+    if (!causal && keys % 4 == 0 && stride % 4 == 0 && keys <= 2 * 4 * kSoftmaxThreads)
+      return by_registers(std::integral_constant<int, 2>{});
+    if (!causal && keys % 4 == 0 && stride % 4 == 0 && keys <= 8 * 4 * kSoftmaxThreads)
+      return by_registers(std::integral_constant<int, 8>{});
     softmax_kernel<<<static_cast<unsigned>(rows), kThreads, 0, stream>>>(scores, keys, stride, scale, causal, first_row,
                                                                          static_cast<T*>(to.data));
   });

@@ -6,12 +6,14 @@ namespace {
 
 __global__ void convert_rows_kernel(Elements from, int64_t row_stride, int64_t rows, int64_t channels,
                                     MutableElements to) {
+  begin_kernel();
   const int64_t count = rows * channels;
   for (int64_t i = thread_index(); i < count; i += thread_count())
     store_any(to, i, load_any(from, i / channels * row_stride + i % channels));
 }
 
 __global__ void finish_kernel(FinishArgs args) {
+  begin_kernel();
   const int64_t count = args.rows * args.channels;
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
     const int64_t row = i / args.channels, channel = i % args.channels;
@@ -30,6 +32,7 @@ __global__ void finish_kernel(FinishArgs args) {
 // The same for tensors of one type whose rows are dense and whole vectors.
 template <typename T>
 __global__ void finish_vectors_kernel(FinishArgs args) {
+  begin_kernel();
   const int64_t count = args.rows * args.channels / kVector;
   for (int64_t v = thread_index(); v < count; v += thread_count()) {
     const int64_t i = v * kVector, row = i / args.channels, channel = i % args.channels;
@@ -70,6 +73,7 @@ bool fits(const Elements& elements, DType dtype) {
 
 template <typename T>
 __global__ void geglu_vectors_kernel(const T* product, int64_t rows, int64_t inner, T* result) {
+  begin_kernel();
   const int64_t count = rows * inner / kVector;
   for (int64_t v = thread_index(); v < count; v += thread_count()) {
     const int64_t i = v * kVector, row = i / inner, column = i % inner;
@@ -84,6 +88,7 @@ __global__ void geglu_vectors_kernel(const T* product, int64_t rows, int64_t inn
 }
 
 __global__ void geglu_kernel(Elements product, int64_t rows, int64_t inner, MutableElements result) {
+  begin_kernel();
   for (int64_t i = thread_index(); i < rows * inner; i += thread_count()) {
     const int64_t at = i / inner * 2 * inner + i % inner;
     store_any(result, i, load_any(product, at) * activated(load_any(product, at + inner), Activation::gelu));
@@ -92,6 +97,7 @@ __global__ void geglu_kernel(Elements product, int64_t rows, int64_t inner, Muta
 
 template <typename Unit>
 __global__ void concat_kernel(const Unit* a, int64_t a_units, const Unit* b, int64_t b_units, int64_t rows, Unit* to) {
+  begin_kernel();
   const int64_t width = a_units + b_units;
   for (int64_t i = thread_index(); i < rows * width; i += thread_count()) {
     const int64_t row = i / width, column = i % width;
@@ -101,6 +107,7 @@ __global__ void concat_kernel(const Unit* a, int64_t a_units, const Unit* b, int
 
 template <typename T>
 __global__ void add_vectors_kernel(const T* a, const T* b, float scale, int64_t vectors, T* to) {
+  begin_kernel();
   for (int64_t v = thread_index(); v < vectors; v += thread_count()) {
     float x[kVector], y[kVector];
     load_vector(a + v * kVector, x);
@@ -112,17 +119,20 @@ __global__ void add_vectors_kernel(const T* a, const T* b, float scale, int64_t 
 }
 
 __global__ void add_kernel(Elements a, Elements b, float scale, int64_t first, int64_t count, MutableElements to) {
+  begin_kernel();
   for (int64_t i = first + thread_index(); i < count; i += thread_count())
     store_any(to, i, load_any(a, i) + scale * load_any(b, i));
 }
 
 __global__ void activate_kernel(Elements from, Activation activation, int64_t count, MutableElements to) {
+  begin_kernel();
   for (int64_t i = thread_index(); i < count; i += thread_count())
     store_any(to, i, activated(load_any(from, i), activation));
 }
 
 __global__ void embed_kernel(const int32_t* ids, int64_t count, int64_t tokens, int64_t channels, Elements table,
                              Elements positions, MutableElements to) {
+  begin_kernel();
   for (int64_t i = thread_index(); i < count * channels; i += thread_count()) {
     const int64_t token = i / channels, channel = i % channels;
     store_any(
@@ -133,6 +143,7 @@ __global__ void embed_kernel(const int32_t* ids, int64_t count, int64_t tokens, 
 
 // As to_pixel (tensor/pixels.h). __f*_rn: not to be joined to one operation, which would round otherwise.
 __global__ void to_pixels_kernel(Elements values, int64_t count, uint8_t* to, unsigned* not_finite) {
+  begin_kernel();
   unsigned found = 0;
   for (int64_t i = thread_index(); i < count; i += thread_count()) {
     const float value = load_any(values, i);
@@ -148,9 +159,9 @@ template <typename Unit>
 void concat_units(const void* a, int64_t a_bytes, const void* b, int64_t b_bytes, int64_t rows, void* to,
                   cudaStream_t stream) {
   constexpr int64_t kUnit = sizeof(Unit);
-  concat_kernel<<<blocks_for(rows * (a_bytes + b_bytes) / kUnit), kThreads, 0, stream>>>(
-      static_cast<const Unit*>(a), a_bytes / kUnit, static_cast<const Unit*>(b), b_bytes / kUnit, rows,
-      static_cast<Unit*>(to));
+  launch(concat_kernel<Unit>, dim3(blocks_for(rows * (a_bytes + b_bytes) / kUnit)), kThreads, 0, stream,
+         static_cast<const Unit*>(a), a_bytes / kUnit, static_cast<const Unit*>(b), b_bytes / kUnit, rows,
+         static_cast<Unit*>(to));
 }
 
 }  // namespace
@@ -166,12 +177,12 @@ void finish(const FinishArgs& args, cudaStream_t stream) {
                        args.product.dtype == dtype && fits(args.bias, dtype) && fits(args.addend, dtype) &&
                        fits(args.image_bias, dtype) && fits(args.residual, dtype);
   if (!vectors) {
-    finish_kernel<<<blocks_for(args.rows * args.channels), kThreads, 0, stream>>>(args);
+    launch(finish_kernel, dim3(blocks_for(args.rows * args.channels)), kThreads, 0, stream, args);
     return;
   }
   with_type(dtype, [&](auto type) {
-    finish_vectors_kernel<decltype(type)>
-        <<<blocks_for(args.rows * args.channels / kVector), kThreads, 0, stream>>>(args);
+    launch(finish_vectors_kernel<decltype(type)>, dim3(blocks_for(args.rows * args.channels / kVector)), kThreads, 0,
+           stream, args);
   });
 }
 
@@ -210,7 +221,7 @@ void add_scaled(Elements a, Elements b, float scale, int64_t count, MutableEleme
 }
 
 void activate(Elements from, Activation activation, int64_t count, MutableElements to, cudaStream_t stream) {
-  activate_kernel<<<blocks_for(count), kThreads, 0, stream>>>(from, activation, count, to);
+  launch(activate_kernel, dim3(blocks_for(count)), kThreads, 0, stream, from, activation, count, to);
 }
 
 void embed_tokens(const int32_t* ids, int64_t count, int64_t tokens, int64_t channels, Elements table,

@@ -175,7 +175,7 @@ void* at(const void* memory, int64_t elements) {
 }  // namespace
 
 Sdpa::Sdpa(cudnnHandle_t handle)
-    : handle_(handle), plans_(handle, {{build_single_operation, kind_of}, {build_operation_by_operation}}) {}
+    : handle_(handle), plans_(handle, {{build_single_operation, kind_of}, {build_operation_by_operation}}, true) {}
 
 bool Sdpa::supports(const SdpaProblem& problem) {
   return plans_.find(problem, {}) != nullptr;
