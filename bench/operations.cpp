@@ -1,29 +1,27 @@
-// Single operations of the CPU device at the shapes of SD 1.5 (512x512), SDXL (1024x1024) and their VAE.
-// DREAMLAB_BENCH_THREADS and DREAMLAB_BENCH_DTYPE (f32, bf16) choose the device; results are FLOP/s as direct
-// computation counts them.
+// Single operations of a device at the shapes of SD 1.5 (512x512), SDXL (1024x1024) and their VAE.
+// DREAMLAB_BENCH_DEVICE (cpu, cuda, cuda:N), DREAMLAB_BENCH_DTYPE (fp32, bf16, on a GPU fp16) and DREAMLAB_BENCH_THREADS
+// choose the device; results are FLOP/s as direct computation counts them.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <random>
 
-#include "device/device.h"
+#include "device/make_device.h"
 
 namespace dreamlab {
 namespace {
 
-DType bench_dtype() {
-  const char* name = std::getenv("DREAMLAB_BENCH_DTYPE");
-  return name == nullptr ? DType::f32 : dtype_from_name(name).value_or(DType::f32);
-}
-
-int bench_threads() {
-  const char* threads = std::getenv("DREAMLAB_BENCH_THREADS");
-  return threads == nullptr ? 0 : std::atoi(threads);
+std::string variable(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : value;
 }
 
 Device& device() {
-  static const std::unique_ptr<Device> instance = make_cpu_device({.threads = bench_threads(), .dtype = bench_dtype()});
+  static const std::unique_ptr<Device> instance =
+      make_device({.device = variable("DREAMLAB_BENCH_DEVICE", "cpu"),
+                   .dtype = variable("DREAMLAB_BENCH_DTYPE", "fp32"),
+                   .threads = std::atoi(variable("DREAMLAB_BENCH_THREADS", "0").c_str())});
   return *instance;
 }
 
@@ -43,11 +41,21 @@ HostTensor random_weight(Shape shape, int64_t fan_in) {
   return HostTensor::from_f32(normals(shape.elements(), 1.0f / static_cast<float>(fan_in)), shape);
 }
 
+// In one iteration. A GPU is waited for once for several, so that the host's part does not count.
+int runs_at_once() {
+  static const int runs = device().memory() ? 10 : 1;
+  return runs;
+}
+
 template <typename Run>
 void measure(benchmark::State& state, const Run& run) {
   run();  // kernels are made and memory is touched on the first call
+  device().synchronize();
   const uint64_t before = device().operations_issued();
-  for (auto _ : state) run();
+  for (auto _ : state) {
+    for (int i = 0; i < runs_at_once(); ++i) run();
+    device().synchronize();
+  }
   state.counters["FLOP/s"] =
       benchmark::Counter(static_cast<double>(device().operations_issued() - before), benchmark::Counter::kIsRate);
 }
@@ -90,8 +98,8 @@ void group_norm_silu(benchmark::State& state) {
   const std::vector<float> ones(static_cast<size_t>(channels), 1.0f);
   const NormWeights norm{device().upload(ones, Shape{channels}, DType::f32),
                          device().upload(ones, Shape{channels}, DType::f32), 1e-5f};
-  for (auto _ : state) benchmark::DoNotOptimize(device().group_norm(x, norm, 32, Activation::silu).data());
-  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * x.elements() * 3 *
+  measure(state, [&] { benchmark::DoNotOptimize(device().group_norm(x, norm, 32, Activation::silu).data()); });
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * runs_at_once() * x.elements() * 3 *
                           static_cast<int64_t>(size_of(x.dtype())));
 }
 
@@ -100,7 +108,7 @@ void group_norm_silu(benchmark::State& state) {
 void library_matmul(benchmark::State& state) {
   using dnnl::memory;
   const int64_t m = state.range(0), k = state.range(1), n = state.range(2);
-  const auto type = bench_dtype() == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+  const auto type = device().compute_dtype() == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   dnnl::stream stream(engine);
   const memory::desc a({m, k}, type, memory::format_tag::ab), c({m, n}, memory::data_type::f32, memory::format_tag::ab);

@@ -18,6 +18,7 @@
 #include "base/picture_size.h"
 #include "base/thread_pool.h"
 #include "device/make_device.h"
+#include "worker/device_choice.h"
 #include "dreamlab/bench_server.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/median.h"
@@ -61,7 +62,7 @@ struct BenchReport {
   double peak_tflops = 0;
   std::vector<Stage> stages;
   double peak_memory_mib = 0;
-  std::optional<double> peak_gpu_memory_mib;
+  std::optional<DeviceMemory> memory;  // of a GPU, at the end; its peak is that since the model was loaded
   // Of one run of a stage each, where a profile was asked for: its name, and the times by kind of operation.
   std::vector<std::pair<std::string, std::vector<OperationTime>>> profiles;
   std::string device, dtype, model, size;
@@ -71,6 +72,10 @@ struct BenchReport {
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double mebibytes(size_t bytes) {
+  return static_cast<double>(bytes) / 0x1p20;
 }
 
 // The largest resident size of this process so far, from the kernel (VmHWM).
@@ -118,9 +123,10 @@ double measure_peak_tflops(Device& device) {
 class Bench {
  public:
   explicit Bench(const BenchFlags& flags)
-      : flags_(flags), device_(make_device({.device = flags.device, .dtype = flags.dtype, .threads = flags.threads})) {
+      : flags_(flags), device_(make_device(device_choice(Config(), flags.device, flags.dtype, flags.threads))) {
     if (flags.size) size_ = parse_size(*flags.size);  // before anything that takes time
     report_.peak_tflops = measure_peak_tflops(*device_);
+    device_->trim();
     report_.device = device_->description();
     report_.dtype = name_of(device_->compute_dtype());
     is_gpu_ = device_->memory().has_value();
@@ -140,7 +146,7 @@ class Bench {
     if (wanted("vae_decode")) time_vae();
     if (wanted("image")) time_image();
     report_.peak_memory_mib = peak_memory_mib();
-    if (const auto memory = device_->memory()) report_.peak_gpu_memory_mib = static_cast<double>(memory->peak) / 0x1p20;
+    report_.memory = device_->memory();
     return report_;
   }
 
@@ -299,7 +305,7 @@ nlohmann::json to_json(const BenchReport& report) {
   return {{"peak_tflops", report.peak_tflops},
           {"stages", stages},
           {"peak_memory_mib", report.peak_memory_mib},
-          {"peak_gpu_memory_mib", report.peak_gpu_memory_mib ? nlohmann::json(*report.peak_gpu_memory_mib) : nullptr},
+          {"peak_gpu_memory_mib", report.memory ? nlohmann::json(mebibytes(report.memory->peak)) : nullptr},
           {"profiles", profiles},
           {"device", report.device},
           {"dtype", report.dtype},
@@ -334,7 +340,13 @@ void print_table(const BenchReport& report) {
       fmt::print("{:<12} {:>12.1f}\n", stage.name, stage.ms);
   }
   fmt::print("\npeak memory: {:.0f} MiB\n", report.peak_memory_mib);
-  if (report.peak_gpu_memory_mib) fmt::print("peak memory of the GPU: {:.0f} MiB\n", *report.peak_gpu_memory_mib);
+  if (report.memory) {
+    const DeviceMemory& memory = *report.memory;
+    fmt::print("peak memory of the GPU: {:.0f} MiB; now weights {:.0f}, intermediate results {:.0f}, recordings {:.0f}, "
+               "scratch {:.0f}\n",
+               mebibytes(memory.peak), mebibytes(memory.weights), mebibytes(memory.activations),
+               mebibytes(memory.recordings), mebibytes(memory.workspace));
+  }
   for (const auto& [name, times] : report.profiles) print_profile(name, times);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "layer/batch.h"
+#include "layer/lora.h"
 
 namespace dreamlab {
 namespace {
@@ -46,7 +47,8 @@ Tensor ClipTextBlock::forward(const Context& context, const Tensor& x) const {
 
 ClipTextEncoder::ClipTextEncoder(Device& device, const TextEncoderConfig& config, const WeightSource& weights,
                                  const std::string& name)
-    : group_(device, WeightGroupKind::network),
+    : id_(device.new_id()),
+      group_(device, WeightGroupKind::network),
       config_(config),
       final_layer_norm_(text_model(device, weights, name) / "final_layer_norm", config.hidden_size,
                         config.layer_norm_eps) {
@@ -68,17 +70,31 @@ TextStates ClipTextEncoder::forward(const Context& context, std::span<const int3
   Tensor x = context.device.cast(context.device.embed_tokens(ids, windows, token_table_, position_table_),
                                  context.device.compute_dtype());
   TextStates states;
-  for (int64_t i = 0; i <= config_.layers; ++i) {
-    if (context.tap) context.tap(fmt::format("hidden_states.{}", i), x);
-    if (i == config_.layers - skipped_blocks) states.hidden_state = x;
-    if (i == config_.layers) break;
-    context.check_cancelled();
-    x = blocks_[static_cast<size_t>(i)].forward(context, x);
-  }
+  const int64_t kept = config_.layers - skipped_blocks;
+  states.hidden_state = run_blocks(context, x, 0, kept);
+  x = run_blocks(context, states.hidden_state, kept, config_.layers);
+  if (context.tap) context.tap(fmt::format("hidden_states.{}", config_.layers), x);
   states.last_hidden_state = final_norm(context, x);
   states.pooled = pool(context, ids, states.last_hidden_state);
   if (text_projection_) states.text_embeds = text_projection_->forward(context, states.pooled);
   return states;
+}
+
+Tensor ClipTextEncoder::run_blocks(const Context& context, const Tensor& x, int64_t begin, int64_t end) const {
+  if (begin == end) return x;
+  const Device::Work work = [&](std::span<const Tensor> inputs) {
+    Tensor hidden = inputs[0];
+    for (int64_t i = begin; i < end; ++i) {
+      if (context.tap) context.tap(fmt::format("hidden_states.{}", i), hidden);
+      context.check_cancelled();
+      hidden = blocks_[static_cast<size_t>(i)].forward(context, hidden);
+    }
+    return hidden;
+  };
+  if (context.tap) return work(std::span(&x, 1));
+  const std::string key =
+      fmt::format("text {} {} {} {}", id_, begin, end, context.loras == nullptr ? "" : context.loras->key());
+  return context.device.repeat(key, std::span(&x, 1), work);
 }
 
 Tensor ClipTextEncoder::final_norm(const Context& context, const Tensor& hidden_state) const {

@@ -57,9 +57,12 @@ class ClipTextEncoder {
   const TextEncoderConfig& config() const { return config_; }
 
  private:
+  // Blocks [begin, end).
+  Tensor run_blocks(const Context& context, const Tensor& x, int64_t begin, int64_t end) const;
   void check_ids(std::span<const int32_t> ids, int64_t skipped_blocks) const;
   Tensor pool(const Context& context, std::span<const int32_t> ids, const Tensor& states) const;
 
+  uint64_t id_;  // the device's name for this network
   LayerGroup group_;
   TextEncoderConfig config_;
   Tensor token_table_, position_table_;

@@ -76,6 +76,7 @@ Pipeline::Pipeline(Device& device, std::shared_ptr<const Checkpoint> checkpoint,
   if (device.compute_dtype() == DType::f16 && config_.is_sdxl()) wide_device_ = device.with_dtype(DType::bf16);
   vae_decoder_ =
       std::make_unique<VaeDecoder>(vae_device(), config_.vae, vae_weights_ ? *vae_weights_ : checkpoint_->vae());
+  device.trim();  // of what packing the weights needed
 }
 
 Pipeline::~Pipeline() = default;
@@ -188,7 +189,10 @@ std::vector<float> Pipeline::decode(const Latents& latents, TilingMode tiling, c
 
 Image Pipeline::decode_image(const Latents& latents, TilingMode tiling, const CancelToken* cancel) const {
   const Tensor picture = decode_on_device(latents, tiling, cancel);
-  Image image = Image::blank(picture.dim(2), picture.dim(1), 3);
+  Image image;
+  image.width = picture.dim(2);
+  image.height = picture.dim(1);
+  image.channels = 3;
   image.pixels = vae_device().download_pixels(picture);
   return image;
 }

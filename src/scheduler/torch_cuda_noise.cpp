@@ -44,7 +44,8 @@ std::array<uint32_t, 4> words_of(uint64_t seed, uint64_t thread, uint64_t positi
   return philox_4x32_10({low(position), high(position), low(thread), high(thread)}, {low(seed), high(seed)});
 }
 
-// A thread's four normals, `stride` apart from `index` on, as far as they lie in `out`. Most draws need the first alone.
+// A thread's four normals, `stride` apart from `index` on, as far as they lie in `out`. Most draws need the first
+// alone.
 void draw(std::span<float> out, const std::array<uint32_t, 4>& words, uint64_t index, uint64_t stride) {
   for (size_t pair = 0; pair < 2; ++pair, index += 2 * stride) {
     if (index >= out.size()) return;

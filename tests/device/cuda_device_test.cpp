@@ -89,6 +89,8 @@ std::vector<BatchCase> batch_cases() {
   return {
       conv_batch("3x3 at 32x32", {32, 32, 1280}, 1280),
       conv_batch("3x3 at 128x128", {128, 128, 320}, 320),
+      conv_batch("3x3 at 8x8", {8, 8, 1280}, 1280),
+      conv_batch("3x3 at 16x16", {16, 16, 640}, 1280),
       conv_batch("3x3 of 4 channels", {64, 64, 4}, 320),
       conv_batch("3x3 to 4 channels", {64, 64, 320}, 4),
       conv_batch("halving", {64, 64, 640}, 640, {3, 2, 1, 1}),
@@ -96,8 +98,23 @@ std::vector<BatchCase> batch_cases() {
       linear_batch("product of 77 tokens", {77, 2048}, 1280),
       linear_batch("product of one row", {1280}, 1280),
       attention_batch("attention of 1,024 tokens", {1024, 1280}, 20),
+      attention_batch("attention of 77 tokens", {77, 1280}, 20),
       attention_batch("attention with heads of 40", {256, 320}, 8),
       attention_batch("attention with a head of 512", {256, 512}, 1),
+      {"enlarging",
+       {24, 24, 320},
+       [](Device& device, Inputs& in) {
+         std::shared_ptr<ConvWeights> weights =
+             device.pack_conv(in.host(Shape{320, 320, 3, 3}, 0.02f), nullptr, {.enlarges = true});
+         return [&device, weights](const Tensor& x) { return device.conv2d(x, *weights, {}, Size{48, 48}); };
+       }},
+      {"geglu",
+       {256, 640},
+       [](Device& device, Inputs& in) {
+         const HostTensor bias = in.host(Shape{5120});
+         std::shared_ptr<LinearWeights> weights = device.pack_geglu(in.host(Shape{5120, 640}, 0.04f), &bias);
+         return [&device, weights](const Tensor& x) { return device.linear_geglu(x, *weights); };
+       }},
       {"group_norm",
        {32, 32, 640},
        [](Device& device, Inputs& in) {

@@ -53,6 +53,11 @@ std::vector<OpCase> op_cases() {
       conv_case("conv 3x3 of 320 to 4 channels", {1, 24, 16, 320}, 4, {3, 1, 1, 1}),
       conv_case("conv 3x3 with nearest upsampling", {2, 6, 7, 32}, 48, {3, 1, 1, 1}, Size{14, 12}),
       conv_case("conv 3x3 with upsampling to an odd size", {1, 3, 2, 40}, 24, {3, 1, 1, 1}, Size{4, 5}),
+      conv_case("conv 3x3 that expects twice the size", {2, 6, 7, 32}, 48, {3, 1, 1, 1, true}, Size{14, 12}),
+      conv_case("conv 3x3 that expects twice the size and gets another", {1, 3, 2, 40}, 24, {3, 1, 1, 1, true},
+                Size{4, 5}),
+      conv_case("conv 3x3 of few pixels and many channels", {2, 8, 8, 640}, 320, {3, 1, 1, 1}),
+      conv_case("conv 3x3 of many tiles", {1, 96, 96, 64}, 320, {3, 1, 1, 1}),
       conv_case("conv 3x3 by columns", {2, 9, 10, 48}, 704, {3, 1, 1, 1}),
       conv_case("conv 3x3 by columns with upsampling", {1, 3, 2, 24}, 704, {3, 1, 1, 1}, Size{4, 5}),
       conv_case("conv 3x3 of stride 2", {2, 9, 12, 33}, 40, {3, 2, 1, 1}),
@@ -64,12 +69,15 @@ std::vector<OpCase> op_cases() {
       linear_case("linear of many rows", {1, 700, 64}, 2048),
       attention_case("attention, head size 40", {1, 130, 8 * 40}, 130, 8),
       attention_case("attention, head size 64", {2, 256, 10 * 64}, 256, 10),
+      attention_case("attention, head size 64, over several blocks", {1, 700, 2 * 64}, 650, 2),
+      attention_case("attention, head size 64 to text", {2, 200, 3 * 64}, 77, 3),
       attention_case("attention, head size 80 to text", {2, 64, 8 * 80}, 77, 8),
       attention_case("attention, head size 160", {1, 30, 2 * 160}, 154, 2),
       attention_case("attention, one head of 512", {1, 400, 512}, 400, 1),
       attention_case("attention, head size 8", {1, 24, 4 * 8}, 77, 4),
       attention_case("causal attention", {3, 77, 12 * 64}, 77, 12, true),
       attention_case("causal attention over several blocks of keys", {1, 400, 2 * 32}, 400, 2, true),
+      attention_case("causal attention, head size 64, over several blocks", {1, 400, 2 * 64}, 400, 2, true),
       activation_case("silu", Activation::silu),
       activation_case("gelu", Activation::gelu),
       activation_case("quick gelu", Activation::quick_gelu),
@@ -111,12 +119,36 @@ std::vector<OpCase> op_cases() {
                        return device.linear_geglu(in.tensor(Shape{2, 131, 320}), *w, &addend);
                      }});
   }
+  cases.push_back({"linear_geglu by itself", [](Device& device, Inputs& in) {
+                     const HostTensor bias = in.host(Shape{2 * 320});
+                     const auto w = device.pack_geglu(in.host(Shape{2 * 320, 80}, 0.1f), &bias);
+                     return device.linear_geglu(in.tensor(Shape{2, 131, 80}), *w);
+                   }});
+  cases.push_back(
+      {"conv of few pixels with every part of an epilogue", [](Device& device, Inputs& in) {
+         const HostTensor bias = in.host(Shape{168});
+         const auto w = device.pack_conv(in.host(Shape{168, 320, 3, 3}, 0.02f), &bias, {});
+         const Shape out{2, 6, 7, 168};
+         const Tensor addend = in.tensor(out), image_bias = in.tensor(Shape{2, 168}), residual = in.tensor(out);
+         return device.conv2d(in.tensor(Shape{2, 6, 7, 320}), *w,
+                              {.scale = 0.7f,
+                               .addend = &addend,
+                               .image_bias = &image_bias,
+                               .activation = Activation::silu,
+                               .residual = &residual});
+       }});
   cases.push_back({"attention on column views", [](Device& device, Inputs& in) {
                      const Tensor qkv = in.tensor(Shape{2, 40, 3 * 64});
                      return device.attention(qkv.columns(0, 64), qkv.columns(64, 128), qkv.columns(128, 192), 2, false);
                    }});
-  for (const auto& [shape, groups] :
-       {std::pair<Shape, int64_t>{{2, 17, 13, 96}, 32}, {{1, 64, 64, 320}, 32}, {{3, 5, 32}, 32}})
+  for (const auto& [shape, groups] : {std::pair<Shape, int64_t>{{2, 17, 13, 96}, 32},
+                                      {{1, 64, 64, 320}, 32},
+                                      {{3, 5, 32}, 32},
+                                      {{2, 33, 31, 640}, 32},
+                                      {{1, 256, 1280}, 32},
+                                      {{1, 24, 24, 128}, 32},
+                                      {{1, 9, 9, 960}, 32},
+                                      {{1, 200, 200, 256}, 32}})
     cases.push_back({fmt::format("group_norm of {}", shape.to_string()),
                      [shape = shape, groups = groups](Device& device, Inputs& in) {
                        const NormWeights norm = in.norm(shape[-1]);

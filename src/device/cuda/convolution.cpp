@@ -116,8 +116,9 @@ std::strong_ordering ConvProblem::operator<=>(const ConvProblem& other) const {
   return key(*this) <=> key(other);
 }
 
-Convolutions::Convolutions(cudnnHandle_t handle) : handle_(handle), // Images go one by one: cuDNN 9.19's kernel for few pixels sums in another order for several, with the same engine
-      // and knobs.
+Convolutions::Convolutions(cudnnHandle_t handle)
+    : handle_(handle),  // Images go one by one: cuDNN 9.19's kernel for few pixels sums in another order for several,
+                        // with the same engine and knobs.
       plans_(handle, {{build}}, false) {}
 
 bool Convolutions::supports(const ConvProblem& problem) {

@@ -160,14 +160,14 @@ class CudaDevice final : public Device {
     check(cudaMemsetAsync(bytes.data(), 0, kHeader, stream()), "clearing");
     to_pixels(elements(tensor), count, bytes.as<uint8_t>() + kHeader, bytes.as<unsigned>(), stream());
     check_launch("to_pixels");
-    std::vector<uint8_t> out(static_cast<size_t>(count));
+    const size_t size = static_cast<size_t>(kHeader + count);
+    const auto* const landed = static_cast<const uint8_t*>(land(bytes.data(), size));
     unsigned not_finite = 0;
-    copy_out(bytes.data(), sizeof not_finite, &not_finite);
-    copy_out(bytes.as<uint8_t>() + kHeader, out.size(), out.data());
+    std::memcpy(&not_finite, landed, sizeof not_finite);
     if (not_finite > 0)
       fail(ErrorKind::internal, "{} of the picture's {} values are not finite in {}; another precision may hold them",
            not_finite, count, name_of(tensor.dtype()));
-    return out;
+    return {landed + kHeader, landed + size};
   }
 
   Tensor cast(const Tensor& tensor, DType dtype) override {
@@ -218,7 +218,8 @@ class CudaDevice final : public Device {
     check_launch("packing filters");
     if (geometry.enlarges && on_hopper() && geometry.kernel == 3 && geometry.stride == 1 && geometry.pad_before == 1 &&
         out->padded_out == out->out_channels) {
-      out->sums = gpu_->weights.allocate(static_cast<size_t>(16 * out->out_channels * out->in_channels) * size_of(dtype_));
+      out->sums =
+          gpu_->weights.allocate(static_cast<size_t>(16 * out->out_channels * out->in_channels) * size_of(dtype_));
       sum_filters(elements(staged), out->out_channels, out->in_channels, {out->sums->get(), dtype_}, stream());
       check_launch("summing filters");
     }
@@ -413,7 +414,8 @@ class CudaDevice final : public Device {
   }
 
   Tensor repeat(const std::string& key, std::span<const Tensor> inputs, const Work& work) override {
-    if (!options_.recordings || options_.offload == Offload::stream || context_.recording() || gpu_->profile.on())
+    if (!options_.recordings || options_.offload == Offload::stream || gpu_->weights.any_in_use() ||
+        context_.recording() || gpu_->profile.on())
       return work(inputs);
     context_.make_current();
     return gpu_->recordings.repeat(
@@ -448,14 +450,16 @@ class CudaDevice final : public Device {
     check(cudaMemcpyAsync(to, values, bytes, cudaMemcpyHostToDevice, stream()), "copying to the device");
   }
 
-  // Through memory that the GPU can write to by itself, which is several times as fast for more than a few KiB.
-  void copy_out(const void* from, size_t bytes, void* to) {
+  // To memory that the GPU can write to by itself, which is several times as fast for more than a few KiB; good until
+  // the next call.
+  const void* land(const void* from, size_t bytes) {
     context_.make_current();
     void* const landing = context_.pinned(bytes);
     check(cudaMemcpyAsync(landing, from, bytes, cudaMemcpyDeviceToHost, stream()), "copying from the device");
     context_.synchronize();
-    std::memcpy(to, landing, bytes);
+    return landing;
   }
+  void copy_out(const void* from, size_t bytes, void* to) { std::memcpy(to, land(from, bytes), bytes); }
 
   Tensor upload_bytes(const void* values, DType from, Shape shape, DType dtype) {
     Tensor raw = empty(shape, from);
@@ -512,9 +516,9 @@ class CudaDevice final : public Device {
   // The product with all that follows it; false where the kernel does not take it.
   bool multiply_on_hopper(HopperProduct& product, const Epilogue& epilogue) {
     if (!on_hopper()) return false;
-    for (const auto& [tensor, data] : {std::pair(epilogue.addend, &product.addend),
-                                       std::pair(epilogue.image_bias, &product.image_bias),
-                                       std::pair(epilogue.residual, &product.residual)}) {
+    for (const auto& [tensor, data] :
+         {std::pair(epilogue.addend, &product.addend), std::pair(epilogue.image_bias, &product.image_bias),
+          std::pair(epilogue.residual, &product.residual)}) {
       if (tensor == nullptr) continue;
       if (tensor->dtype() != dtype_ || !tensor->contiguous()) return false;
       *data = tensor->data();
@@ -524,14 +528,15 @@ class CudaDevice final : public Device {
     // Weights that come and go are copied on a stream of their own.
     product.ahead = options_.offload == Offload::none;
     if (!hopper_supports(product)) return false;
-    const int64_t taps = product.kernel * product.kernel, pixels = product.images * product.out_height * product.out_width;
+    const int64_t taps = product.kernel * product.kernel,
+                  pixels = product.images * product.out_height * product.out_width;
     const auto span = gpu_->profile.time(
         [&] {
           return taps == 1 ? fmt::format("product {}x{}x{}{}", pixels, product.in_channels, product.out_channels,
                                          product.geglu ? ", geglu" : "")
                            : fmt::format("convolution {}x{}x{} to {}{}{}", product.height, product.width,
-                                         product.in_channels, product.out_channels, product.enlarged ? ", enlarged" : "",
-                                         product.stride > 1 ? ", halving" : "");
+                                         product.in_channels, product.out_channels,
+                                         product.enlarged ? ", enlarged" : "", product.stride > 1 ? ", halving" : "");
         },
         static_cast<double>(2 * taps * product.in_channels * product.out_channels * pixels),
         static_cast<double>(product.images * product.height * product.width * product.in_channels +

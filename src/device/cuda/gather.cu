@@ -39,8 +39,8 @@ __global__ void reorder_kernel(Elements from, int64_t out, int64_t in, int64_t t
   }
 }
 
-// The first row of filters meets the pixel before in even rows, alone, and together with the second in odd ones; likewise
-// at the other end and for columns.
+// The first row of filters meets the pixel before in even rows, alone, and together with the second in odd ones;
+// likewise at the other end and for columns.
 __device__ inline int first_of_sum(int64_t odd, int64_t tap) {
   return static_cast<int>(tap == 0 ? 0 : odd != 0 ? 2 : 1);
 }

@@ -57,12 +57,9 @@ __device__ inline void wait(uint32_t barrier, uint32_t parity) {
       : "memory");
 }
 
-// --- Barriers among a block's warps, by number: one half waits for the other to arrive. ---
+// --- Barriers of some of a block's threads, by number ---
 __device__ inline void wait_at(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
-}
-__device__ inline void arrive_at_barrier(int barrier, int threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 // --- Clusters ---
@@ -94,6 +91,31 @@ __device__ inline float load_from(uint32_t address, uint32_t block) {
       : "r"(address), "r"(block)
       : "memory");
   return value;
+}
+
+// Four numbers at an address of shared memory: written to the block's own, and added to from a block's.
+__device__ inline void store_shared(uint32_t address, const float* four) {
+  asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(four[0]), "f"(four[1]), "f"(four[2]),
+               "f"(four[3])
+               : "memory");
+}
+__device__ inline void add_shared(uint32_t address, uint32_t block, float* four) {
+  float values[4];
+  asm volatile(
+      "{\n"
+      ".reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %4, %5;\n"
+      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n"
+      "}"
+      : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
+      : "r"(address), "r"(block)
+      : "memory");
+#pragma unroll
+  for (int i = 0; i < 4; ++i) four[i] += values[i];
+}
+// What threads did with shared memory comes before what the copy engine does with it.
+__device__ inline void fence_shared() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // --- Dependent launches: no effect unless the kernel was launched so that it may start before the last one's end. ---
@@ -128,7 +150,8 @@ __device__ inline void copy_box(const CUtensorMap* map, uint32_t to, uint32_t ba
 // --- Products of warpgroups ---
 // A matrix in shared memory whose rows are 128 bytes, swizzled as the copy engine does it; 1,024 bytes for eight rows.
 __device__ inline uint64_t matrix_descriptor(uint32_t address) {
-  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kEightRows = uint64_t{1024 >> 4} << 32, kUnused = uint64_t{1} << 16;
+  constexpr uint64_t kSwizzle128 = uint64_t{1} << 62, kEightRows = uint64_t{1024 >> 4} << 32,
+                     kUnused = uint64_t{1} << 16;
   return kSwizzle128 | kEightRows | kUnused | ((address & 0x3ffff) >> 4);
 }
 // The same of a matrix that is stored by columns of its transpose: rows of 64 elements, `chunk_bytes` from those to the

@@ -1,16 +1,15 @@
-#include "device/cuda/hopper_attention.h"
-
 #include <cmath>
 
 #include "device/cuda/cuda_error.h"
 #include "device/cuda/elements.cuh"
 #include "device/cuda/hopper.cuh"
+#include "device/cuda/hopper_attention.h"
 #include "device/cuda/tensor_map.h"
 
 namespace dreamlab::cuda {
 namespace {
 
-constexpr int kWarpgroup = 128, kRows = 64;  // queries of a warpgroup
+constexpr int kWarpgroup = 128, kRows = 64;         // queries of a warpgroup
 constexpr int kChunk = 64, kRowBytes = kChunk * 2;  // channels of a row of shared memory
 constexpr int kDepthOfProduct = 16;
 constexpr int kSharedLimit = 227 << 10, kAlignment = 1024;
@@ -94,7 +93,8 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
 #pragma unroll
     for (int k = 0; k < kHeadSteps; ++k) {
       const int chunk = k / 4, in_chunk = k % 4 * 2;
-      const uint64_t a = hopper::matrix_descriptor(queries + chunk * kConsumers * kRows * kRowBytes + warpgroup * kRows * kRowBytes);
+      const uint64_t a =
+          hopper::matrix_descriptor(queries + chunk * kConsumers * kRows * kRowBytes + warpgroup * kRows * kRowBytes);
       const uint64_t b = hopper::matrix_descriptor(keys + chunk * kKeys * kRowBytes);
       hopper::WarpgroupProduct<T, kKeys>::run(scores, a + in_chunk, b + in_chunk, k > 0);
     }
@@ -115,7 +115,8 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
     for (int half = 0; half < 2; ++half) {
       float most = largest[half];
 #pragma unroll
-      for (int j = 0; j < kScores / 4; ++j) most = fmaxf(most, fmaxf(scores[4 * j + 2 * half], scores[4 * j + 2 * half + 1]));
+      for (int j = 0; j < kScores / 4; ++j)
+        most = fmaxf(most, fmaxf(scores[4 * j + 2 * half], scores[4 * j + 2 * half + 1]));
       most = quad_max(most);
       const float factor = power_of_two((largest[half] - most) * args.scale), shift = most * args.scale;
       largest[half] = most;
@@ -169,7 +170,8 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
                   static_cast<int64_t>(blockIdx.y) * kHead + quarter * 2;
 #pragma unroll
     for (int j = 0; j < kOut / 4; ++j)
-      *reinterpret_cast<uint32_t*>(to + j * 8) = packed<T>(out[4 * j + 2 * half] * share, out[4 * j + 2 * half + 1] * share);
+      *reinterpret_cast<uint32_t*>(to + j * 8) =
+          packed<T>(out[4 * j + 2 * half] * share, out[4 * j + 2 * half + 1] * share);
   }
 }
 
@@ -202,7 +204,8 @@ __global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
     const int head = static_cast<int>(blockIdx.y), image = static_cast<int>(blockIdx.z);
     hopper::arrive_expecting(full, L::kQueryBytes);
     for (int c = 0; c < L::kChunks; ++c)
-      hopper::copy_box(&q, queries + c * kConsumers * kRows * kRowBytes, full, c * kChunk, head, first_query, image, 0, false);
+      hopper::copy_box(&q, queries + c * kConsumers * kRows * kRowBytes, full, c * kChunk, head, first_query, image, 0,
+                       false);
     const int count = key_tiles(args, first_query, kConsumers * kRows, kKeys);
     for (int tile = 0; tile < count; ++tile) {
       const int stage = tile % L::kStages;
@@ -213,7 +216,8 @@ __global__ void __launch_bounds__((kConsumers + 1) * kWarpgroup, 1)
         hopper::wait(empty + stage * 16 + which * 8, parity);
         hopper::arrive_expecting(barrier, L::kKeyBytes);
         for (int c = 0; c < L::kChunks; ++c)
-          hopper::copy_box(which == 0 ? &k : &v, to + c * kKeys * kRowBytes, barrier, c * kChunk, head, tile * kKeys, image, 0, false);
+          hopper::copy_box(which == 0 ? &k : &v, to + c * kKeys * kRowBytes, barrier, c * kChunk, head, tile * kKeys,
+                           image, 0, false);
       }
     }
   } else {
@@ -232,8 +236,12 @@ void launch(const HopperAttention& a, cudaStream_t stream) {
   using L = Layout<kHead, kKeys, kConsumers>;
   constexpr int kQueries = kConsumers * kRows;
   constexpr float kLog2OfE = 1.44269504088896341f;
-  const AttentionArgs args{static_cast<int>(a.heads), static_cast<int>(a.queries), static_cast<int>(a.keys),
-                           kLog2OfE / std::sqrt(static_cast<float>(a.head_size)), a.causal, a.result};
+  const AttentionArgs args{static_cast<int>(a.heads),
+                           static_cast<int>(a.queries),
+                           static_cast<int>(a.keys),
+                           kLog2OfE / std::sqrt(static_cast<float>(a.head_size)),
+                           a.causal,
+                           a.result};
   const auto kernel = attention_kernel<T, kHead, kKeys, kConsumers>;
   static hopper::DevicesSeen prepared;
   hopper::allow_shared(kernel, L::kShared, prepared);
@@ -265,11 +273,16 @@ void launch(const HopperAttention& a, cudaStream_t stream) {
 template <typename T>
 void launch(const HopperAttention& a, cudaStream_t stream) {
   switch (a.head_size) {
-    case 40: return launch<T, 40, 2>(a, stream);
-    case 64: return launch<T, 64, 3>(a, stream);
-    case 80: return launch<T, 80, 2>(a, stream);
-    case 160: return launch<T, 160, 2>(a, stream);
-    default: check(cudaErrorInvalidValue, "choosing a head's size");
+    case 40:
+      return launch<T, 40, 2>(a, stream);
+    case 64:
+      return launch<T, 64, 3>(a, stream);
+    case 80:
+      return launch<T, 80, 2>(a, stream);
+    case 160:
+      return launch<T, 160, 2>(a, stream);
+    default:
+      check(cudaErrorInvalidValue, "choosing a head's size");
   }
 }
 

@@ -1,32 +1,33 @@
-#include "device/cuda/hopper_group_norm.h"
-
 #include <algorithm>
 #include <numeric>
 
 #include "device/cuda/elements.cuh"
 #include "device/cuda/hopper.cuh"
+#include "device/cuda/hopper_group_norm.h"
 
 namespace dreamlab::cuda {
 namespace {
 
 constexpr int kNormThreads = 512, kWarps = kNormThreads / 32;
-constexpr int kMostGroups = 4;    // of a unit
-constexpr int kMostBlocks = 8;    // of a cluster: what every GPU of the kind can place
-constexpr int kWantedBlocks = 96; // of an image, to use most of the GPU
+constexpr int kMostGroups = 4;     // of a unit
+constexpr int kMostBlocks = 8;     // of a cluster: what every GPU of the kind can place
+constexpr int kWantedBlocks = 96;  // of an image, to use most of the GPU
 constexpr int64_t kSharedLimit = 220 << 10;
 
 // A cluster normalizes a unit: as many groups as make whole vectors of channels. Its blocks share the rows.
 struct Plan {
-  int unit, groups;  // channels and groups of a unit
+  int unit, groups;         // channels and groups of a unit
   int units, blocks, rows;  // units of an image, blocks of a cluster, rows of a block
   int64_t shared;
 };
 
 Plan plan_of(const NormArgs& args, int64_t groups) {
   const int64_t group_size = args.channels / groups, unit = std::lcm(group_size, int64_t{kVector});
-  Plan plan{static_cast<int>(unit), static_cast<int>(unit / group_size), static_cast<int>(args.channels / unit), 1, 0, 0};
+  Plan plan{
+      static_cast<int>(unit), static_cast<int>(unit / group_size), static_cast<int>(args.channels / unit), 1, 0, 0};
   const auto shared_for = [&](int blocks) { return (args.rows + blocks - 1) / blocks * unit * 2; };
-  while (plan.blocks < kMostBlocks && (plan.blocks * plan.units < kWantedBlocks || shared_for(plan.blocks) > kSharedLimit))
+  while (plan.blocks < kMostBlocks &&
+         (plan.blocks * plan.units < kWantedBlocks || shared_for(plan.blocks) > kSharedLimit))
     plan.blocks *= 2;
   plan.rows = static_cast<int>((args.rows + plan.blocks - 1) / plan.blocks);
   plan.shared = shared_for(plan.blocks);
@@ -55,10 +56,12 @@ __global__ void __launch_bounds__(kNormThreads)
 
   // A vector's channels are of one group, or of two: the first `split` of the lower one. Differences to a group's first
   // value are summed: numbers far from zero keep their digits.
-  const int low = column * kVector / group_size, high = min((column * kVector + kVector - 1) / group_size, plan.groups - 1);
+  const int low = column * kVector / group_size,
+            high = min((column * kVector + kVector - 1) / group_size, plan.groups - 1);
   const int split = min(kVector, (low + 1) * group_size - column * kVector);
   const T* const first_values = source + image + static_cast<int64_t>(unit) * plan.unit;
-  const float low_shift = to_float(first_values[low * group_size]), high_shift = to_float(first_values[high * group_size]);
+  const float low_shift = to_float(first_values[low * group_size]),
+              high_shift = to_float(first_values[high * group_size]);
   float low_sum = 0, low_square = 0, high_sum = 0, high_square = 0;
   if (lane < lanes) {
 #pragma unroll 4

@@ -1,17 +1,50 @@
-#include "device/cuda/hopper_product.h"
-
 #include "device/cuda/hopper_product.cuh"
+#include "device/cuda/hopper_product.h"
 
 namespace dreamlab::cuda {
 namespace {
 
-// What a tile takes, in microseconds: a step of 64 channels, and what follows the last one. Measured on an H100, of which
-// only the ratios matter here.
+// What a tile takes, in microseconds: a step of 64 channels, and what follows the last one. Measured on an H100; only
+// the ratios matter here.
 struct TileCost {
   int columns;
   double step, finish;
 };
-constexpr TileCost kTileCosts[] = {{80, 0.33, 2.0}, {128, 0.34, 3.0}, {160, 0.43, 3.5}, {256, 0.66, 6.0}};
+constexpr TileCost kTileCosts[] = {{80, 0.29, 3.5}, {128, 0.34, 3.8}, {160, 0.42, 3.6}, {256, 0.66, 6.0}};
+constexpr double kSharing = 2.5;  // what a tile's blocks take to add up their sums
+// Numbers of splits, and the share of the multiprocessors that clusters of so many blocks find room on.
+struct Split {
+  int blocks;
+  double room;
+};
+constexpr Split kSplits[] = {{1, 1.0}, {2, 1.0}, {4, 0.92}, {8, 0.85}};
+
+// The best tile for some number of splits (0: any), and the time.
+struct Choice {
+  TileCost tile;
+  int splits;
+  double time;
+};
+Choice choose(const HopperProduct& p, int multiprocessors, int only_splits) {
+  const int64_t width = p.enlarged ? p.width : p.out_width, height = p.enlarged ? p.height : p.out_height;
+  const int64_t rows = hopper::row_tiles(p, hopper::choose_box(p, width, height), width, height);
+  const int64_t steps = p.kernel * p.kernel * hopper::divided_up(p.in_channels, hopper::kTileDepth);
+  Choice best{kTileCosts[0], 1, -1};
+  for (const TileCost& tile : kTileCosts) {
+    if (p.geglu && tile.columns % 32 != 0) continue;
+    const int64_t tiles = rows * hopper::divided_up(p.out_channels, tile.columns) * (p.enlarged ? 4 : 1);
+    for (const auto& [splits, room] : kSplits) {
+      if (only_splits != 0 && splits != only_splits) continue;
+      if (splits > 1 && (p.geglu || steps / splits < 4)) continue;
+      const auto waves =
+          static_cast<double>(hopper::divided_up(tiles, static_cast<int64_t>(room * multiprocessors) / splits));
+      const double time = waves * (static_cast<double>(hopper::divided_up(steps, splits)) * tile.step + tile.finish +
+                                   (splits > 1 ? kSharing : 0.0));
+      if (best.time < 0 || time < best.time) best = {tile, splits, time};
+    }
+  }
+  return best;
+}
 
 }  // namespace
 
@@ -27,29 +60,20 @@ bool hopper_supports(const HopperProduct& p) {
 }
 
 HopperTiling hopper_tiling(const HopperProduct& p, int multiprocessors) {
+  // Splits change the order of a sum: one image decides.
+  HopperProduct alone = p;
+  alone.images = 1;
+  if (p.height == 1 && p.kernel == 1 && p.rows_per_image > 0) alone.width = alone.out_width = p.rows_per_image;
+  const int splits = choose(alone, multiprocessors, 0).splits;
+  const int columns = choose(p, multiprocessors, splits).tile.columns;
+  if (splits > 1) return {columns, 1, 1, splits};
+  // Pairs of blocks share what they load: of the filters where pixels are few.
   const int64_t width = p.enlarged ? p.width : p.out_width, height = p.enlarged ? p.height : p.out_height;
   const int64_t rows = hopper::row_tiles(p, hopper::choose_box(p, width, height), width, height);
-  const int64_t steps = p.kernel * p.kernel * hopper::divided_up(p.in_channels, hopper::kTileDepth);
-  HopperTiling best;
-  double least = -1;
-  for (const TileCost& tile : kTileCosts) {
-    if (p.geglu && tile.columns % 32 != 0) continue;
-    const int64_t columns = hopper::divided_up(p.out_channels, tile.columns) * (p.enlarged ? 4 : 1);
-    for (const bool turns : {false, true}) {
-      if (turns && tile.columns != 128 && tile.columns != 160) continue;
-      const int64_t waves = hopper::divided_up(rows * columns, multiprocessors);
-      const double time = static_cast<double>(waves) * (static_cast<double>(steps) * tile.step) +
-                          tile.finish * (turns ? 2.0 : static_cast<double>(waves));
-      if (least >= 0 && time >= least) continue;
-      least = time;
-      // Pairs of blocks share what they load: of the filters where pixels are few.
-      const bool few_rows = rows <= 8;
-      const bool pair_rows = rows % 2 == 0 && (few_rows || columns % 2 != 0 || p.enlarged);
-      const bool pair_columns = !pair_rows && hopper::divided_up(p.out_channels, tile.columns) % 2 == 0;
-      best = {tile.columns, pair_rows ? 2 : 1, pair_columns ? 2 : 1, turns};
-    }
-  }
-  return best;
+  const int64_t column_tiles = hopper::divided_up(p.out_channels, columns);
+  const bool pair_rows = rows % 2 == 0 && (rows <= 8 || column_tiles % 2 != 0);
+  const bool pair_columns = !pair_rows && column_tiles % 2 == 0;
+  return {columns, pair_rows ? 2 : 1, pair_columns ? 2 : 1, 1};
 }
 
 void hopper_multiply(const HopperProduct& product, const HopperTiling& tiling, int multiprocessors,

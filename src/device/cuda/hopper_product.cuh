@@ -19,7 +19,7 @@ void multiply_bf16(const HopperProduct& product, const HopperTiling& tiling, int
 constexpr int kTileRows = 128, kTileDepth = 64, kRowBytes = kTileDepth * 2;
 constexpr int kConsumers = 2, kWarpgroup = 128, kBlockThreads = (kConsumers + 1) * kWarpgroup;
 constexpr int kDepthOfProduct = 16;
-constexpr int kTurnBarrier = 1;  // and the next: of the halves that take turns
+constexpr int kConsumerBarrier = 1;
 constexpr int kSharedLimit = 227 << 10, kAlignment = 1024;
 
 // How a block's shared memory is used: stages of pixels and weights, then two barriers for each.
@@ -41,6 +41,7 @@ struct KernelArgs {
   int tiles_x, tiles_y, row_tiles, column_tiles;  // row_tiles: x * y * images, whole clusters of them
   int phases;                                     // kinds of results: 4 where x is enlarged
   int cluster_rows, cluster_columns;
+  int splits;  // blocks of a cluster that share a tile's steps; then the cluster is one tile
   int kernel, stride, pad_before, chunks;  // chunks of kTileDepth channels
   int images, out_height, out_width;       // of results; of one kind
   int channels;                            // of w
@@ -74,84 +75,119 @@ __device__ inline Corner corner_of(const KernelArgs& args, int row_tile) {
           rest / args.tiles_y << args.box.log_images};
 }
 
+// A block's place in its cluster, and its part of a tile's steps.
+struct Role {
+  int rank;                  // among the cluster's tiles
+  int begin, end;            // steps
+  uint32_t self;             // among the cluster's blocks
+  int tiles, first, stride;  // of cluster tiles: how many, the first one of this block's, and from one to the next
+};
+__device__ inline Role role_of(const KernelArgs& args, int cluster_tiles) {
+  const int block = static_cast<int>(block_in_cluster()), steps = args.kernel * args.kernel * args.chunks;
+  const int cluster = args.cluster_rows * args.cluster_columns * args.splits;
+  const bool splits = args.splits > 1;
+  return {splits ? 0 : block,
+          splits ? steps * block / args.splits : 0,
+          splits ? steps * (block + 1) / args.splits : steps,
+          static_cast<uint32_t>(block),
+          cluster_tiles,
+          static_cast<int>(blockIdx.x) / cluster,
+          static_cast<int>(gridDim.x) / cluster};
+}
+
 // The producer: one thread that keeps the stages full. Every block of a cluster loads a part of what it shares with the
 // blocks of its row and of its column, and sends it to all of them.
 template <int kColumns>
-__device__ void load_tiles(const KernelArgs& args, const CUtensorMap* x, const CUtensorMap* w, uint32_t stages,
-                           uint32_t full, uint32_t empty, int cluster_tiles) {
-  constexpr int kStages = Stages<kColumns>::kCount;
-  const int rank = static_cast<int>(block_in_cluster());
-  const int row_in_cluster = rank % args.cluster_rows, column_in_cluster = rank / args.cluster_rows;
-  uint16_t same_row = 0, same_column = 0;
-  for (int c = 0; c < args.cluster_columns; ++c)
-    same_row |= static_cast<uint16_t>(1u << (c * args.cluster_rows + row_in_cluster));
-  for (int r = 0; r < args.cluster_rows; ++r)
-    same_column |= static_cast<uint16_t>(1u << (column_in_cluster * args.cluster_rows + r));
+struct Loader {
+  static constexpr int kStages = Stages<kColumns>::kCount;
 
-  // This block's part of the pixels: the box of the map, which is the tile's divided among the cluster's columns.
-  const int part = kTileRows / args.cluster_columns * column_in_cluster;
-  const int part_x = part & ((1 << args.box.log_width) - 1);
-  const int part_y = part >> args.box.log_width & ((1 << args.box.log_height) - 1);
-  const int part_image = part >> (args.box.log_width + args.box.log_height);
-  const int w_part = kColumns / args.cluster_rows * row_in_cluster;
-  const int taps = args.kernel * args.kernel;
+  __device__ Loader(const KernelArgs& kernel_args, const Role& block_role, const CUtensorMap* pixels,
+                    const CUtensorMap* weights, uint32_t first_stage, uint32_t full_barriers, uint32_t empty_barriers)
+      : args(kernel_args),
+        role(block_role),
+        x(pixels),
+        w(weights),
+        stages(first_stage),
+        full(full_barriers),
+        empty(empty_barriers) {
+    const int row_in_cluster = role.rank % args.cluster_rows, column_in_cluster = role.rank / args.cluster_rows;
+    for (int c = 0; c < args.cluster_columns; ++c)
+      same_row |= static_cast<uint16_t>(1u << (c * args.cluster_rows + row_in_cluster));
+    for (int r = 0; r < args.cluster_rows; ++r)
+      same_column |= static_cast<uint16_t>(1u << (column_in_cluster * args.cluster_rows + r));
+    part = kTileRows / args.cluster_columns * column_in_cluster;
+    w_part = kColumns / args.cluster_rows * row_in_cluster;
+  }
 
   // Weights do not depend on the kernel before this one: those of the first stages are on their way while it ends.
-  const int steps = taps * args.chunks;
-  int early = 0;
-  const auto load_weights = [&](int at_stage, int tap, int chunk, const Tile& tile) {
-    arrive_expecting(full + at_stage * 8, Stages<kColumns>::kBytes);
-    copy_box(w, stages + at_stage * Stages<kColumns>::kBytes + (kTileRows + w_part) * kRowBytes,
-                     full + at_stage * 8, chunk * kTileDepth, tap, tile.column * kColumns + w_part, tile.phase,
-                     same_column, args.cluster_rows > 1);
-  };
-  const int first_tile = static_cast<int>(blockIdx.x) / (args.cluster_rows * args.cluster_columns);
-  if (first_tile < cluster_tiles)
-    for (; early < kStages && early < steps; ++early)
-      load_weights(early, early / args.chunks, early % args.chunks, tile_of(args, first_tile, rank));
-  wait_for_previous_kernel();
+  __device__ void load_early(const Tile& tile) {
+    for (; early < kStages && role.begin + early < role.end; ++early) {
+      const int step = role.begin + early;
+      arrive_expecting(full + early * 8, Stages<kColumns>::kBytes);
+      copy_box(w, stages + early * Stages<kColumns>::kBytes + (kTileRows + w_part) * kRowBytes, full + early * 8,
+               step % args.chunks * kTileDepth, step / args.chunks, tile.column * kColumns + w_part, tile.phase,
+               same_column, args.cluster_rows > 1);
+    }
+  }
 
-  int stage = 0;
-  uint32_t parity = 1;  // of an empty stage: those at the start are
-  for (int cluster_tile = first_tile; cluster_tile < cluster_tiles;
-       cluster_tile += static_cast<int>(gridDim.x) / (args.cluster_rows * args.cluster_columns)) {
-    const Tile tile = tile_of(args, cluster_tile, rank);
+  __device__ void load(const Tile& tile) {
     const Corner corner = corner_of(args, tile.row);
-    const int pad_y = args.pad_before - (tile.phase >> 1), pad_x = args.pad_before - (tile.phase & 1);
-    const int first_x = (corner.x + part_x) * args.stride - pad_x, first_y = (corner.y + part_y) * args.stride - pad_y;
-    const int image = corner.image + part_image;
-    for (int tap = 0; tap < taps; ++tap) {
-      const int tap_y = tap / args.kernel, tap_x = tap % args.kernel;
-      for (int chunk = 0; chunk < args.chunks; ++chunk) {
-        wait(empty + stage * 8, parity);
-        if (early > 0)
-          --early;
-        else
-          load_weights(stage, tap, chunk, tile);
-        copy_box(x, stages + stage * Stages<kColumns>::kBytes + part * kRowBytes, full + stage * 8,
-                         chunk * kTileDepth, first_x + tap_x, first_y + tap_y, image, same_row,
-                         args.cluster_columns > 1);
-        if (++stage == kStages) {
-          stage = 0;
-          parity ^= 1;
+    // This block's part of the pixels: the box of the map, which is the tile's divided among the cluster's columns.
+    const int part_x = part & ((1 << args.box.log_width) - 1);
+    const int part_y = part >> args.box.log_width & ((1 << args.box.log_height) - 1);
+    const int image = corner.image + (part >> (args.box.log_width + args.box.log_height));
+    const int first_x = (corner.x + part_x) * args.stride - args.pad_before + (tile.phase & 1);
+    const int first_y = (corner.y + part_y) * args.stride - args.pad_before + (tile.phase >> 1);
+    const int column_begin = tile.column * kColumns + w_part, kernel = args.kernel, chunks = args.chunks;
+    const bool shares_pixels = args.cluster_columns > 1, shares_weights = args.cluster_rows > 1;
+    // One thread has to keep the tensor cores supplied: no division in the loop.
+    int tap = role.begin / chunks, chunk = role.begin % chunks, tap_x = tap % kernel, tap_y = tap / kernel;
+    for (int step = role.begin; step < role.end; ++step) {
+      const uint32_t full_barrier = full + stage * 8, at = stages + stage * Stages<kColumns>::kBytes;
+      wait(empty + stage * 8, parity);
+      if (early > 0) {
+        --early;
+      } else {
+        arrive_expecting(full_barrier, Stages<kColumns>::kBytes);
+        copy_box(w, at + (kTileRows + w_part) * kRowBytes, full_barrier, chunk * kTileDepth, tap, column_begin,
+                 tile.phase, same_column, shares_weights);
+      }
+      copy_box(x, at + part * kRowBytes, full_barrier, chunk * kTileDepth, first_x + tap_x, first_y + tap_y, image,
+               same_row, shares_pixels);
+      if (++chunk == chunks) {
+        chunk = 0;
+        ++tap;
+        if (++tap_x == kernel) {
+          tap_x = 0;
+          ++tap_y;
         }
+      }
+      if (++stage == kStages) {
+        stage = 0;
+        parity ^= 1;
       }
     }
   }
-}
+
+  const KernelArgs& args;
+  const Role& role;
+  const CUtensorMap *x, *w;
+  uint32_t stages, full, empty;
+  uint16_t same_row = 0, same_column = 0;
+  int part, w_part;
+  int early = 0, stage = 0;
+  uint32_t parity = 1;  // of an empty stage: those at the start are
+};
 
 // Two or four neighboring numbers of a 2-byte type. Loads are of memory that nothing writes while the kernel runs: they
 // need not wait for the stores before them; and they begin where they stand, long before their use.
-struct Two {
-  uint32_t bits = 0;
-};
 struct Four {
   uint2 bits = {0, 0};
 };
 template <typename T>
-__device__ inline Two load_two(const void* from, int64_t at) {
-  Two two;
-  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(two.bits) : "l"(static_cast<const T*>(from) + at));
+__device__ inline uint32_t load_two(const void* from, int64_t at) {
+  uint32_t two;
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(two) : "l"(static_cast<const T*>(from) + at));
   return two;
 }
 template <typename T>
@@ -246,6 +282,18 @@ struct Part {
     for (int p = 0; p < kCount; ++p)
       if (has(first + p)) to[p] = load_four<T>(args.bias, channel(first + p));
   }
+  // Of a GEGLU: for each pair of blocks two numbers for h and two for g.
+  template <int kCount>
+  __device__ void load_geglu_bias(Four (&to)[kCount]) const {
+    if (args.bias == nullptr) return;
+#pragma unroll
+    for (int p = 0; p < kCount; ++p) {
+      const int column = first_column + p * 16 + quarter * 2;
+      if (column >= args.channels) continue;
+      to[p].bits.x = load_two<T>(args.bias, column);
+      to[p].bits.y = load_two<T>(args.bias, column + 8);
+    }
+  }
   template <int kCount>
   __device__ void load_rows(const void* from, int first, Four (&to)[kCount][2], bool of_image = false) const {
     if (from == nullptr) return;
@@ -254,8 +302,8 @@ struct Part {
 #pragma unroll
       for (int half = 0; half < 2; ++half)
         if (has(first + p) && places[half].inside)
-          to[p][half] = load_four<T>(
-              from, (of_image ? places[half].at_image_bias : places[half].at) + channel(first + p));
+          to[p][half] =
+              load_four<T>(from, (of_image ? places[half].at_image_bias : places[half].at) + channel(first + p));
     }
   }
 
@@ -265,8 +313,33 @@ struct Part {
   Place places[2];
 };
 
-// What follows the sums, and the stores. The residual: all of it, loaded before, or none; then it is loaded here, some
-// columns ahead.
+// What follows a pair of blocks' sums, of two rows: [rows][blocks][two channels].
+struct Extras {
+  Four bias, image_bias[2], addend[2], residual[2];
+};
+template <typename T, int kColumns>
+__device__ void finish_pair(const KernelArgs& args, const Part<T, kColumns>& part, int pair,
+                            const float (&sums)[2][2][2], const Extras& extras) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float values[4];
+    exchange(sums[half][0][0], sums[half][0][1], sums[half][1][0], sums[half][1][1], part.odd, values);
+    add<T>(extras.bias, values);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) values[i] *= args.scale;
+    if (args.addend != nullptr) add<T>(extras.addend[half], values);
+    if (args.image_bias != nullptr) add<T>(extras.image_bias[half], values);
+    if (args.activation != Activation::none) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) values[i] = activated(values[i], args.activation);
+    }
+    add<T>(extras.residual[half], values);
+    if (part.places[half].inside && part.has(pair))
+      store_four<T>(args.result, part.places[half].at + part.channel(pair), values);
+  }
+}
+
+// All pairs of a tile. The residual: all of it, loaded before, or none; then it is loaded here, some columns ahead.
 template <typename T, int kColumns, int kLoaded>
 __device__ void finish_tile(const KernelArgs& args, const Part<T, kColumns>& part, const float (&sums)[kColumns / 2],
                             const Four (&bias)[kColumns / 16], const Four (&loaded)[kLoaded][2]) {
@@ -281,55 +354,85 @@ __device__ void finish_tile(const KernelArgs& args, const Part<T, kColumns>& par
 #pragma unroll
     for (int p = 0; p < kAhead; ++p) {
       if (first + p >= kPairs) continue;
-      const int j = 2 * (first + p);
+      const int j = 8 * (first + p);
+      Extras extras{bias[first + p], {image_bias[p][0], image_bias[p][1]}, {addend[p][0], addend[p][1]}, {}};
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float values[4];
-        exchange(sums[4 * j + 2 * half], sums[4 * j + 2 * half + 1], sums[4 * (j + 1) + 2 * half],
-                 sums[4 * (j + 1) + 2 * half + 1], part.odd, values);
-        add<T>(bias[first + p], values);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) values[i] *= args.scale;
-        if (args.addend != nullptr) add<T>(addend[p][half], values);
-        if (args.image_bias != nullptr) add<T>(image_bias[p][half], values);
-        if (args.activation != Activation::none) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) values[i] = activated(values[i], args.activation);
-        }
-        if constexpr (kHasAll)
-          add<T>(loaded[first + p][half], values);
-        else
-          add<T>(residual[p][half], values);
-        if (part.places[half].inside && part.has(first + p))
-          store_four<T>(args.result, part.places[half].at + part.channel(first + p), values);
-      }
+      for (int half = 0; half < 2; ++half)
+        extras.residual[half] = kHasAll ? loaded[kHasAll ? first + p : 0][half] : residual[p][half];
+      finish_pair<T, kColumns>(args, part, first + p,
+                               {{{sums[j], sums[j + 1]}, {sums[j + 4], sums[j + 5]}},
+                                {{sums[j + 2], sums[j + 3]}, {sums[j + 6], sums[j + 7]}}},
+                               extras);
     }
   }
 }
 
-// The same for h * gelu(g): of two blocks of eight columns, the first is h and the second g of eight results. The addend
-// has all h, then all g.
+// A tile whose steps the cluster's blocks share: each writes its sums to its shared memory, and then adds up, in the
+// order of the blocks, and finishes every so many pairs.
+template <typename T, int kColumns>
+__device__ void finish_shares(const KernelArgs& args, const Part<T, kColumns>& part, const Role& role,
+                              const float (&sums)[kColumns / 2], uint32_t memory) {
+  constexpr int kThreads = kConsumers * kWarpgroup;
+  const auto address = [&](int pair, int quad) {
+    return memory + ((pair * 2 + quad) * kThreads + static_cast<int>(threadIdx.x)) * 16;
+  };
+  // The other half may still multiply what is there.
+  wait_at(kConsumerBarrier, kThreads);
+#pragma unroll
+  for (int pair = 0; pair < kColumns / 16; ++pair) {
+#pragma unroll
+    for (int quad = 0; quad < 2; ++quad) store_shared(address(pair, quad), &sums[8 * pair + 4 * quad]);
+  }
+  exchange_in_cluster();
+  for (int pair = static_cast<int>(role.self); pair < kColumns / 16; pair += args.splits) {
+    Extras extras{};
+    if (part.has(pair)) {
+      if (args.bias != nullptr) extras.bias = load_four<T>(args.bias, part.channel(pair));
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        if (!part.places[half].inside) continue;
+        const int64_t at = part.places[half].at + part.channel(pair);
+        if (args.image_bias != nullptr)
+          extras.image_bias[half] = load_four<T>(args.image_bias, part.places[half].at_image_bias + part.channel(pair));
+        if (args.addend != nullptr) extras.addend[half] = load_four<T>(args.addend, at);
+        if (args.residual != nullptr) extras.residual[half] = load_four<T>(args.residual, at);
+      }
+    }
+    float total[8] = {};
+    for (int block = 0; block < args.splits; ++block) {
+#pragma unroll
+      for (int quad = 0; quad < 2; ++quad)
+        add_shared(address(pair, quad), static_cast<uint32_t>(block), &total[4 * quad]);
+    }
+    finish_pair<T, kColumns>(
+        args, part, pair, {{{total[0], total[1]}, {total[4], total[5]}}, {{total[2], total[3]}, {total[6], total[7]}}},
+        extras);
+  }
+  // Nothing may be loaded there before all have read it.
+  exchange_in_cluster();
+}
+
+// The same for h * gelu(g): of two blocks of eight columns, the first is h and the second g of eight results. The
+// addend has all h, then all g.
 template <typename T, int kColumns>
 __device__ void finish_geglu_tile(const KernelArgs& args, const Part<T, kColumns>& part,
-                                  const float (&sums)[kColumns / 2]) {
+                                  const float (&sums)[kColumns / 2], const Four (&bias)[kColumns / 16]) {
   constexpr int kPairs = kColumns / 16;
   const int inner = args.result_channels;
 #pragma unroll
   for (int first = 0; first + 1 < kPairs; first += 2) {
-    Two bias[2][2], addend[2][2][2];  // of two pairs, h and g; of two rows each
+    uint32_t addend[2][2][2] = {};  // of two pairs, h and g; of two rows each
+    if (args.addend != nullptr) {
 #pragma unroll
-    for (int p = 0; p < 2; ++p) {
-      const int column = part.first_column + (first + p) * 16 + part.quarter * 2;
-      const int channel = part.first_column / 2 + (first + p) * 8 + part.quarter * 2;
+      for (int p = 0; p < 2; ++p) {
+        const int channel = part.first_column / 2 + (first + p) * 8 + part.quarter * 2;
+        if (channel >= inner) continue;
 #pragma unroll
-      for (int which = 0; which < 2; ++which) {
-        if (column >= args.channels) continue;
-        if (args.bias != nullptr) bias[p][which] = load_two<T>(args.bias, column + which * 8);
-        if (args.addend == nullptr) continue;
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          if (part.places[half].inside)
-            addend[p][which][half] = load_two<T>(args.addend, 2 * part.places[half].at + which * inner + channel);
+        for (int half = 0; half < 2; ++half) {
+          if (!part.places[half].inside) continue;
+          addend[p][0][half] = load_two<T>(args.addend, 2 * part.places[half].at + channel);
+          addend[p][1][half] = load_two<T>(args.addend, 2 * part.places[half].at + inner + channel);
+        }
       }
     }
     const int channel = part.first_column / 2 + first * 8 + (part.odd ? 8 : 0) + part.quarter / 2 * 4;
@@ -341,9 +444,10 @@ __device__ void finish_geglu_tile(const KernelArgs& args, const Part<T, kColumns
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int j = 2 * (first + p);
-          const float h = sums[4 * j + 2 * half + i] + number<T>(bias[p][0].bits, i) + number<T>(addend[p][0][half].bits, i);
-          const float g =
-              sums[4 * (j + 1) + 2 * half + i] + number<T>(bias[p][1].bits, i) + number<T>(addend[p][1][half].bits, i);
+          const float h =
+              sums[4 * j + 2 * half + i] + number<T>(bias[first + p].bits.x, i) + number<T>(addend[p][0][half], i);
+          const float g = sums[4 * (j + 1) + 2 * half + i] + number<T>(bias[first + p].bits.y, i) +
+                          number<T>(addend[p][1][half], i);
           products[p][i] = h * activated(g, Activation::gelu);
         }
       }
@@ -355,78 +459,53 @@ __device__ void finish_geglu_tile(const KernelArgs& args, const Part<T, kColumns
   }
 }
 
-// The consumers. Either both warpgroups multiply each tile, 64 rows each, or they take turns with whole tiles: then one
-// finishes its tile, which is a matter of memory, while the other multiplies.
-template <typename T, int kColumns, bool kTurns>
-__device__ void multiply_tiles(const KernelArgs& args, uint32_t stages, uint32_t full, uint32_t empty,
-                               int cluster_tiles, int warpgroup) {
+// The consumers: warpgroups that multiply 64 rows of each tile.
+template <typename T, int kColumns>
+__device__ void multiply_tiles(const KernelArgs& args, const Role& role, uint32_t stages, uint32_t full, uint32_t empty,
+                               int warpgroup) {
   constexpr int kStages = Stages<kColumns>::kCount;
-  constexpr int kHalves = kTurns ? 2 : 1;  // of 64 rows that one warpgroup multiplies
-  const int rank = static_cast<int>(block_in_cluster());
-  const int row_in_cluster = rank % args.cluster_rows, column_in_cluster = rank / args.cluster_rows;
+  const int row_in_cluster = role.rank % args.cluster_rows, column_in_cluster = role.rank / args.cluster_rows;
   // A stage that has been read is reported to every block that loads into it: those of the same row and column.
   const int thread = threadIdx.x % kWarpgroup;
   const bool reports = thread < args.cluster_rows + args.cluster_columns - 1;
   int reports_to;
-  if (thread < args.cluster_columns) {
+  if (args.splits > 1) {
+    reports_to = static_cast<int>(role.self);
+  } else if (thread < args.cluster_columns) {
     reports_to = thread * args.cluster_rows + row_in_cluster;
   } else {
     const int other = thread - args.cluster_columns;
     reports_to = column_in_cluster * args.cluster_rows + other + (other >= row_in_cluster ? 1 : 0);
   }
-  const int steps = args.kernel * args.kernel * args.chunks;
-  const int first_half = kTurns ? 0 : warpgroup;
 
   int stage = 0;
   uint32_t parity = 0;
-  const auto skip = [&](int count) {
-    stage += count;
-    parity ^= stage / kStages & 1;
-    stage %= kStages;
-  };
-  const int cluster = args.cluster_rows * args.cluster_columns, stride = static_cast<int>(gridDim.x) / cluster;
-  const int first_tile = static_cast<int>(blockIdx.x) / cluster;
-  bool mine = !kTurns || warpgroup == 0;
-  for (int cluster_tile = first_tile; cluster_tile < cluster_tiles; cluster_tile += stride) {
-    if constexpr (kTurns) {
-      const bool now = mine;
-      mine = !mine;
-      if (!now) {
-        skip(steps);
-        continue;
-      }
-      // Not before the other half has seen its last stage: a stage's parity tells a phase from the one before it, not
-      // from earlier ones.
-      if (cluster_tile != first_tile) wait_at(kTurnBarrier + warpgroup, kConsumers * kWarpgroup);
-    }
-    const Tile tile = tile_of(args, cluster_tile, rank);
+  for (int cluster_tile = role.first; cluster_tile < role.tiles; cluster_tile += role.stride) {
+    const Tile tile = tile_of(args, cluster_tile, role.rank);
+    const Part<T, kColumns> part(args, tile, warpgroup * 64);
     // What the end needs is fetched now, as far as there are registers for it: it arrives while products are under way.
-    constexpr int kEarly = !kTurns && kColumns <= 160 ? kColumns / 16 : 1;
+    constexpr int kEarly = kColumns <= 160 ? kColumns / 16 : 1;
     Four bias[kColumns / 16], residual[kEarly][2];
-    if (!args.geglu) {
-      const Part<T, kColumns> part(args, tile, first_half * 64);
+    if (args.geglu) {
+      part.load_geglu_bias(bias);
+    } else if (args.splits == 1) {
       part.load_bias(0, bias);
       if constexpr (kEarly > 1) part.load_rows(args.residual, 0, residual);
     }
-    float sums[kHalves][kColumns / 2];
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) pin(sums[half]);
+    float sums[kColumns / 2];
+    pin(sums);
     int last_stage = 0;
-    for (int step = 0; step < steps; ++step) {
+    for (int step = role.begin; step < role.end; ++step) {
       wait(full + stage * 8, parity);
       const uint32_t pixels = stages + stage * Stages<kColumns>::kBytes;
+      const uint64_t a = matrix_descriptor(pixels + warpgroup * 64 * kRowBytes);
       const uint64_t b = matrix_descriptor(pixels + kTileRows * kRowBytes);
       fence_products();
 #pragma unroll
-      for (int k = 0; k < kTileDepth / kDepthOfProduct; ++k) {
-#pragma unroll
-        for (int half = 0; half < kHalves; ++half) {
-          const uint64_t a = matrix_descriptor(pixels + (first_half + half) * 64 * kRowBytes);
-          WarpgroupProduct<T, kColumns>::run(sums[half], a + k * 2, b + k * 2, step > 0 || k > 0);
-        }
-      }
+      for (int k = 0; k < kTileDepth / kDepthOfProduct; ++k)
+        WarpgroupProduct<T, kColumns>::run(sums, a + k * 2, b + k * 2, step > role.begin || k > 0);
       commit_products();
-      if (step > 0) {
+      if (step > role.begin) {
         wait_for_products<1>();
         if (reports) arrive_at(empty + last_stage * 8, reports_to);
       }
@@ -436,25 +515,19 @@ __device__ void multiply_tiles(const KernelArgs& args, uint32_t stages, uint32_t
         parity ^= 1;
       }
     }
-    if constexpr (kTurns)
-      if (cluster_tile + stride < cluster_tiles)
-        arrive_at_barrier(kTurnBarrier + 1 - warpgroup, kConsumers * kWarpgroup);
     wait_for_products<0>();
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) pin(sums[half]);
+    pin(sums);
     if (reports) arrive_at(empty + last_stage * 8, reports_to);
-#pragma unroll
-    for (int half = 0; half < kHalves; ++half) {
-      const Part<T, kColumns> part(args, tile, (first_half + half) * 64);
-      if (args.geglu)
-        finish_geglu_tile<T, kColumns>(args, part, sums[half]);
-      else
-        finish_tile<T, kColumns, kEarly>(args, part, sums[half], bias, residual);
-    }
+    if (args.splits > 1)
+      finish_shares<T, kColumns>(args, part, role, sums, stages);
+    else if (args.geglu)
+      finish_geglu_tile<T, kColumns>(args, part, sums, bias);
+    else
+      finish_tile<T, kColumns, kEarly>(args, part, sums, bias, residual);
   }
 }
 
-template <typename T, int kColumns, bool kTurns>
+template <typename T, int kColumns>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     product_kernel(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap w,
                    const __grid_constant__ KernelArgs args, int cluster_tiles) {
@@ -465,25 +538,36 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   if (threadIdx.x == 0) {
     prefetch_map(&x);
     prefetch_map(&w);
-    const int readers = kTurns ? 1 : kConsumers;
     for (int i = 0; i < kStages; ++i) {
       init_barrier(full + i * 8, 1);
-      init_barrier(empty + i * 8,
-                           static_cast<uint32_t>(readers * (args.cluster_rows + args.cluster_columns - 1)));
+      init_barrier(empty + i * 8, static_cast<uint32_t>(kConsumers * (args.cluster_rows + args.cluster_columns - 1)));
     }
     fence_barrier_init();
   }
   synchronize_cluster();
   let_next_kernel_start();
 
+  const Role role = role_of(args, cluster_tiles);
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup == kConsumers) {
     give_registers<40>();
-    if (threadIdx.x % kWarpgroup == 0) load_tiles<kColumns>(args, &x, &w, stages, full, empty, cluster_tiles);
+    const bool loads = threadIdx.x % kWarpgroup == 0;
+    Loader<kColumns> loader(args, role, &x, &w, stages, full, empty);
+    if (loads && role.first < role.tiles) loader.load_early(tile_of(args, role.first, role.rank));
+    wait_for_previous_kernel();
+    for (int cluster_tile = role.first; cluster_tile < role.tiles; cluster_tile += role.stride) {
+      if (loads) loader.load(tile_of(args, cluster_tile, role.rank));
+      __syncwarp();
+      if (args.splits > 1) {
+        exchange_in_cluster();  // the sums are written
+        exchange_in_cluster();  // and read
+        fence_shared();
+      }
+    }
   } else {
     take_registers<232>();
     wait_for_previous_kernel();
-    multiply_tiles<T, kColumns, kTurns>(args, stages, full, empty, cluster_tiles, warpgroup);
+    multiply_tiles<T, kColumns>(args, role, stages, full, empty, warpgroup);
   }
   // Others may still send to this block, or report to it.
   __syncwarp();
@@ -532,7 +616,7 @@ inline std::array<int, 3> share_of_box(const Box& box, int shares) {
   return sides;
 }
 
-template <typename T, int kColumns, bool kTurns>
+template <typename T, int kColumns>
 void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocessors, cudaStream_t stream) {
   KernelArgs args{};
   const int phases = p.enlarged ? 4 : 1;
@@ -540,11 +624,14 @@ void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocess
   args.box = choose_box(p, width, height);
   args.tiles_x = static_cast<int>(divided_up(width, int64_t{1} << args.box.log_width));
   args.tiles_y = static_cast<int>(divided_up(height, int64_t{1} << args.box.log_height));
-  args.row_tiles = static_cast<int>(divided_up(row_tiles(p, args.box, width, height), tiling.cluster_rows)) * tiling.cluster_rows;
-  args.column_tiles = static_cast<int>(divided_up(divided_up(p.out_channels, kColumns), tiling.cluster_columns)) * tiling.cluster_columns;
+  args.row_tiles =
+      static_cast<int>(divided_up(row_tiles(p, args.box, width, height), tiling.cluster_rows)) * tiling.cluster_rows;
+  args.column_tiles = static_cast<int>(divided_up(divided_up(p.out_channels, kColumns), tiling.cluster_columns)) *
+                      tiling.cluster_columns;
   args.phases = phases;
   args.cluster_rows = tiling.cluster_rows;
   args.cluster_columns = tiling.cluster_columns;
+  args.splits = tiling.splits;
   args.kernel = p.kernel;
   args.stride = p.stride;
   args.pad_before = p.pad_before;
@@ -566,16 +653,16 @@ void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocess
 
   const std::array<int, 3> share = share_of_box(args.box, tiling.cluster_columns);
   const CUtensorMap x = tensor_map(p.dtype, p.x, {p.in_channels, p.width, p.height, p.images},
-                                 {p.x_stride, p.width * p.x_stride, p.height * p.width * p.x_stride},
-                                 {kTileDepth, share[0], share[1], share[2]}, p.stride);
+                                   {p.x_stride, p.width * p.x_stride, p.height * p.width * p.x_stride},
+                                   {kTileDepth, share[0], share[1], share[2]}, p.stride);
   const int64_t taps = p.kernel * p.kernel;
   const CUtensorMap w = tensor_map(p.dtype, p.w, {p.in_channels, taps, p.out_channels, phases},
-                                 {p.in_channels, taps * p.in_channels, p.out_channels * taps * p.in_channels},
-                                 {kTileDepth, 1, kColumns / tiling.cluster_rows, 1}, 1);
+                                   {p.in_channels, taps * p.in_channels, p.out_channels * taps * p.in_channels},
+                                   {kTileDepth, 1, kColumns / tiling.cluster_rows, 1}, 1);
 
-  const int cluster = tiling.cluster_rows * tiling.cluster_columns;
-  const int cluster_tiles = args.row_tiles * args.column_tiles * phases / cluster;
-  const auto kernel = product_kernel<T, kColumns, kTurns>;
+  const int tiles_of_cluster = tiling.cluster_rows * tiling.cluster_columns, cluster = tiles_of_cluster * tiling.splits;
+  const int cluster_tiles = args.row_tiles * args.column_tiles * phases / tiles_of_cluster;
+  const auto kernel = product_kernel<T, kColumns>;
   static DevicesSeen prepared;
   allow_shared(kernel, Stages<kColumns>::kShared, prepared);
   cudaLaunchConfig_t config{};
@@ -596,14 +683,17 @@ void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocess
 
 template <typename T>
 void multiply(const HopperProduct& p, const HopperTiling& tiling, int multiprocessors, cudaStream_t stream) {
-  switch (tiling.columns + (tiling.turns ? 1 : 0)) {
-    case 80: return launch<T, 80, false>(p, tiling, multiprocessors, stream);
-    case 128: return launch<T, 128, false>(p, tiling, multiprocessors, stream);
-    case 129: return launch<T, 128, true>(p, tiling, multiprocessors, stream);
-    case 160: return launch<T, 160, false>(p, tiling, multiprocessors, stream);
-    case 161: return launch<T, 160, true>(p, tiling, multiprocessors, stream);
-    case 256: return launch<T, 256, false>(p, tiling, multiprocessors, stream);
-    default: check(cudaErrorInvalidValue, "choosing a product's columns");
+  switch (tiling.columns) {
+    case 80:
+      return launch<T, 80>(p, tiling, multiprocessors, stream);
+    case 128:
+      return launch<T, 128>(p, tiling, multiprocessors, stream);
+    case 160:
+      return launch<T, 160>(p, tiling, multiprocessors, stream);
+    case 256:
+      return launch<T, 256>(p, tiling, multiprocessors, stream);
+    default:
+      check(cudaErrorInvalidValue, "choosing a product's columns");
   }
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 // Matrix products and convolutions on Hopper's tensor cores (compute capability 9.0), with all that follows them in the
-// same kernel. An element's sum runs over its window in one order whatever the tile that holds it, so that it does not
-// depend on the number of images.
+// same kernel. An element's sum runs over its window in one order whatever the tile that holds it, and in parts only
+// where an image by itself makes few tiles: it does not depend on the number of images.
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -42,11 +42,12 @@ struct HopperProduct {
   bool ahead = true;
 };
 
-// How the result is cut: blocks of 128 pixels by `columns` channels, in clusters of rows x columns that share loads.
+// How the result is cut: tiles of 128 pixels by `columns` channels, a block each, in clusters of rows x columns of
+// tiles that share loads; or, where there are few tiles, `splits` blocks that share a tile's channels and window.
 struct HopperTiling {
   int columns = 128;
   int cluster_rows = 1, cluster_columns = 1;
-  bool turns = false;  // whether the block's two halves take turns with tiles, for several tiles a block
+  int splits = 1;
 };
 
 // Whether the library was built with these kernels.

@@ -97,6 +97,9 @@ void sum_filters(Elements from, int64_t out, int64_t in, MutableElements to, cud
 void softmax_rows(const float* scores, int64_t rows, int64_t keys, int64_t stride, float scale, bool causal,
                   int64_t first_row, MutableElements to, cudaStream_t stream);
 
+// Keeps the GPU waiting for some 50 microseconds.
+void stall(cudaStream_t stream);
+
 // Bytes by to_pixel. Adds the number of values that are not finite to *not_finite (device memory).
 void to_pixels(Elements values, int64_t count, uint8_t* to, unsigned* not_finite, cudaStream_t stream);
 

@@ -117,7 +117,8 @@ std::vector<cublasLtMatmulAlgo_t> Matmul::suggestions(const Product& product, in
   release(plan);
   std::vector<cublasLtMatmulAlgo_t> result;
   for (int i = 0; status == CUBLAS_STATUS_SUCCESS && i < count; ++i)
-    if (found[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS) result.push_back(found[static_cast<size_t>(i)].algo);
+    if (found[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS)
+      result.push_back(found[static_cast<size_t>(i)].algo);
   return result;
 }
 
@@ -125,8 +126,8 @@ bool Matmul::does_for(const cublasLtMatmulAlgo_t& algorithm, Product product, in
   product.rows = rows;
   Plan plan = describe(product);
   cublasLtMatmulHeuristicResult_t verdict{};
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoCheck(handle_, plan.operation, plan.weights, plan.x, plan.result, plan.result, &algorithm, &verdict);
+  const cublasStatus_t status = cublasLtMatmulAlgoCheck(handle_, plan.operation, plan.weights, plan.x, plan.result,
+                                                        plan.result, &algorithm, &verdict);
   release(plan);
   return status == CUBLAS_STATUS_SUCCESS && verdict.workspaceSize <= kWorkspace;
 }
@@ -138,8 +139,8 @@ Matmul::Choice Matmul::choose(const Product& product, int alignment) {
   for (const int64_t asked_rows : {std::max(rows, kLeastRows), rows}) {
     asked.rows = asked_rows;
     for (const cublasLtMatmulAlgo_t& algorithm : suggestions(asked, alignment)) {
-      const bool for_all = std::ranges::all_of(
-          kImages, [&](int64_t images) { return does_for(algorithm, product, images * rows); });
+      const bool for_all =
+          std::ranges::all_of(kImages, [&](int64_t images) { return does_for(algorithm, product, images * rows); });
       if (for_all) return {algorithm, true};
     }
   }
@@ -164,7 +165,8 @@ const Matmul::Plan& Matmul::plan(const Product& product, int alignment) {
   const Choice& chosen = choice(product, alignment);
   // Where the algorithm is not one for any number of images, they go one by one.
   Product at_once = product;
-  const bool all = product.rows == product.rows_of_image || (chosen.any_images && does_for(chosen.algorithm, product, product.rows));
+  const bool all =
+      product.rows == product.rows_of_image || (chosen.any_images && does_for(chosen.algorithm, product, product.rows));
   if (!all) at_once.rows = product.rows_of_image;
   Plan plan = describe(at_once);
   plan.algorithm = chosen.algorithm;

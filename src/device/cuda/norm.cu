@@ -189,8 +189,10 @@ void launch_group_norm(const NormArgs& args, const GroupNormShape& shape, Activa
   const int threads = (lanes * columns + kWarp - 1) / kWarp * kWarp;
   const auto images = static_cast<unsigned>(args.images);
   const auto lanes_there = static_cast<size_t>(threads / columns);
-  const size_t numbers = static_cast<size_t>(shape.groups) * 2, parts = std::max<size_t>(1, static_cast<size_t>(threads) / numbers);
-  const size_t shared = std::max(lanes_there * static_cast<size_t>(shape.channels) * 2, numbers * parts) * sizeof(float);
+  const size_t numbers = static_cast<size_t>(shape.groups) * 2,
+               parts = std::max<size_t>(1, static_cast<size_t>(threads) / numbers);
+  const size_t shared =
+      std::max(lanes_there * static_cast<size_t>(shape.channels) * 2, numbers * parts) * sizeof(float);
   const auto* const source = static_cast<const T*>(args.source.data);
   launch(group_statistics_kernel<T, W>, dim3(static_cast<unsigned>(shape.chunks), images), threads, shared, stream,
          source, shape, args.eps, scratch, counters);
@@ -230,6 +232,15 @@ __global__ void layer_norm_warp_kernel(const T* source, T* result, int64_t rows,
                                        const float* beta, float eps) {
   const int lane = threadIdx.x % kWarp;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / kWarp) + threadIdx.x / kWarp;
+  // The factors depend on no kernel before this one.
+  float factor[kVectors][kVector], offset[kVectors][kVector];
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    const int64_t c = (v * kWarp + lane) * kVector;
+    if (c >= channels) continue;
+    load_vector(gamma + c, factor[v]);
+    load_vector(beta + c, offset[v]);
+  }
   begin_kernel();
   if (row >= rows) return;
   const T* const from = source + row * channels;
@@ -256,11 +267,8 @@ __global__ void layer_norm_warp_kernel(const T* source, T* result, int64_t rows,
   for (int v = 0; v < kVectors; ++v) {
     const int64_t c = (v * kWarp + lane) * kVector;
     if (c >= channels) continue;
-    float factor[kVector], offset[kVector];
-    load_vector(gamma + c, factor);
-    load_vector(beta + c, offset);
 #pragma unroll
-    for (int i = 0; i < kVector; ++i) values[v][i] = (values[v][i] - mean) * inverse * factor[i] + offset[i];
+    for (int i = 0; i < kVector; ++i) values[v][i] = (values[v][i] - mean) * inverse * factor[v][i] + offset[v][i];
     store_vector(result + row * channels + c, values[v]);
   }
 }
@@ -351,8 +359,8 @@ void layer_norm(const NormArgs& args, cudaStream_t stream) {
     constexpr int kRows = 4;  // of a block: one for each of its warps
     const auto blocks = static_cast<unsigned>((rows + kRows - 1) / kRows);
     const auto by_warps = [&](auto vectors) {
-      launch(layer_norm_warp_kernel<T, decltype(vectors)::value>, dim3(blocks), kRows * kWarp, 0, stream, from, to, rows,
-             args.channels, args.gamma, args.beta, args.eps);
+      launch(layer_norm_warp_kernel<T, decltype(vectors)::value>, dim3(blocks), kRows * kWarp, 0, stream, from, to,
+             rows, args.channels, args.gamma, args.beta, args.eps);
     };
     const bool whole = args.channels % kVector == 0;
     if (whole && args.channels <= 3 * kWarp * kVector)

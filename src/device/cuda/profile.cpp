@@ -4,6 +4,7 @@
 #include <map>
 
 #include "device/cuda/cuda_error.h"
+#include "device/cuda/kernels.h"
 
 namespace dreamlab::cuda {
 
@@ -15,6 +16,7 @@ Profile::Span Profile::start(std::string name, double operations, double bytes) 
   Sample sample{std::move(name), operations, bytes, nullptr, nullptr};
   check(cudaEventCreate(&sample.begin), "making an event");
   check(cudaEventCreate(&sample.end), "making an event");
+  stall(stream_);
   check(cudaEventRecord(sample.begin, stream_), "recording an event");
   samples_.push_back(sample);
   return Span(this, sample.end);

@@ -1,7 +1,7 @@
 #pragma once
 
-// How long the GPU takes for each kind of operation: an event before and one after it on the stream. The host must keep
-// ahead of the GPU, else its gaps count, too.
+// How long the GPU takes for each kind of operation: an event before and one after it on the stream. Before those the
+// GPU is kept waiting for a while, so that the host, which issues the operation meanwhile, does not count.
 #include <cuda_runtime_api.h>
 
 #include <string>

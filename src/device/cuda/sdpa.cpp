@@ -162,8 +162,8 @@ OperationGraph build_operation_by_operation(const SdpaProblem& p, cudnnHandle_t 
   return OperationByOperation(p, handle, std::move(kernels)).take();
 }
 
-// A compiled kernel of the single operation serves all lengths and numbers of images and heads. (Of the operations one by
-// one, cuDNN 9.19 takes one compiled for another length and computes something else.)
+// A compiled kernel of the single operation serves all lengths and numbers of images and heads. (Of the operations one
+// by one, cuDNN 9.19 takes one compiled for another length and computes something else.)
 std::string kind_of(const SdpaProblem& p) {
   return fmt::format("{} {} {}", name_of(p.dtype), p.head_size, p.causal);
 }

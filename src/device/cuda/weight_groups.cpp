@@ -89,6 +89,7 @@ void WeightGroups::send_away(CudaWeightGroup& group) noexcept {
 }
 
 void WeightGroups::enter(CudaWeightGroup& group) {
+  ++in_use_;
   if (++group.users > 1) return;
   context_.make_current();
   if (ahead_ != nullptr && ahead_ != &group && ahead_->users == 0) send_away(*ahead_);
@@ -105,6 +106,7 @@ void WeightGroups::enter(CudaWeightGroup& group) {
 }
 
 void WeightGroups::leave(CudaWeightGroup& group) noexcept {
+  --in_use_;
   if (--group.users == 0) group.resident.reset();
 }
 

@@ -53,6 +53,8 @@ class WeightGroups {
   void drop() noexcept;
   void enter(CudaWeightGroup& group);
   void leave(CudaWeightGroup& group) noexcept;
+  // Whether weights that come and go are in use: where they are now they will not be again.
+  bool any_in_use() const { return in_use_ > 0; }
 
  private:
   void fetch(CudaWeightGroup& group);
@@ -63,6 +65,7 @@ class WeightGroups {
   Offload offload_;
   cudaStream_t copies_ = nullptr;
   cudaEvent_t done_so_far_ = nullptr;
+  int in_use_ = 0;  // groups entered, each as often as it is
   std::shared_ptr<CudaWeightGroup> open_;
   std::vector<std::shared_ptr<PackedBytes>> pieces_;  // of the open one
   CudaWeightGroup* last_ = nullptr;                   // block entered
