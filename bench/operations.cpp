@@ -1,6 +1,6 @@
 // Single operations of a device at the shapes of SD 1.5 (512x512), SDXL (1024x1024) and their VAE.
-// DREAMLAB_BENCH_DEVICE (cpu, cuda, cuda:N), DREAMLAB_BENCH_DTYPE (fp32, bf16, on a GPU fp16) and DREAMLAB_BENCH_THREADS
-// choose the device; results are FLOP/s as direct computation counts them.
+// DREAMLAB_BENCH_DEVICE (cpu, cuda, cuda:N), DREAMLAB_BENCH_DTYPE (fp32, bf16, on a GPU fp16) and
+// DREAMLAB_BENCH_THREADS choose the device; results are FLOP/s as direct computation counts them.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>

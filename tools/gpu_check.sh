@@ -90,14 +90,17 @@ run() {
       golden) for dtype in fp32 bf16 fp16; do log "golden_$dtype" "$program" verify "$DREAMLAB_GOLDEN" --device cuda --dtype "$dtype"; done ;;
       pipeline) log pipeline "$place/bin/test_pipeline" --gtest_filter='*Cuda*' --gtest_brief=1 ;;
       bench)
-        for case in "sdxl 1024x1024 4 1.0 1" "sdxl 1024x1024 20 5.0 8" "sd15 512x512 4 1.0 1" "sd15 512x512 20 7.5 1"; do
-          read -r family size steps guidance batch <<<"$case"
-          log "bench_${family}_${steps}_batch$batch" "$program" bench --device cuda --family "$family" --size "$size" --steps "$steps" --guidance "$guidance" --batch "$batch"
-          cat "$out/bench_${family}_${steps}_batch$batch.log" >>"$report"
-        done ;;
+        for case in "sdxl 1024x1024 4 1.0 1 20" "sdxl 1024x1024 20 5.0 8 2" "sd15 512x512 4 1.0 1 20" "sd15 512x512 20 7.5 1 20"; do
+          read -r family size steps guidance batch repeat <<<"$case"
+          name=bench_${family}_${steps}_batch$batch
+          log "$name" "$program" bench --device cuda --family "$family" --size "$size" --steps "$steps" --guidance "$guidance" --batch "$batch" --repeat "$repeat"
+          cat "$out/$name.log" >>"$report"
+        done
+        OFFLOAD=stream log bench_sdxl_stream "$program" bench --device cuda --family sdxl --steps 4 --repeat 2 --only image
+        cat "$out/bench_sdxl_stream.log" >>"$report" ;;
       profile)
         for family in sdxl sd15; do
-          log "profile_$family" "$program" bench --device cuda --family "$family" --only unet --profile
+          log "profile_$family" "$program" bench --device cuda --family "$family" --only unet --only vae_decode --profile
           cat "$out/profile_$family.log" >>"$report"
         done ;;
       *) echo "unknown stage $stage"; failed=1 ;;

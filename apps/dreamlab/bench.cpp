@@ -18,11 +18,11 @@
 #include "base/picture_size.h"
 #include "base/thread_pool.h"
 #include "device/make_device.h"
-#include "worker/device_choice.h"
 #include "dreamlab/bench_server.h"
 #include "dreamlab/commands.h"
 #include "dreamlab/median.h"
 #include "pipeline/pipeline.h"
+#include "worker/device_choice.h"
 
 namespace dreamlab {
 namespace {
@@ -342,10 +342,11 @@ void print_table(const BenchReport& report) {
   fmt::print("\npeak memory: {:.0f} MiB\n", report.peak_memory_mib);
   if (report.memory) {
     const DeviceMemory& memory = *report.memory;
-    fmt::print("peak memory of the GPU: {:.0f} MiB; now weights {:.0f}, intermediate results {:.0f}, recordings {:.0f}, "
-               "scratch {:.0f}\n",
-               mebibytes(memory.peak), mebibytes(memory.weights), mebibytes(memory.activations),
-               mebibytes(memory.recordings), mebibytes(memory.workspace));
+    fmt::print(
+        "peak memory of the GPU: {:.0f} MiB; now weights {:.0f}, intermediate results {:.0f}, recordings {:.0f}, "
+        "scratch {:.0f}\n",
+        mebibytes(memory.peak), mebibytes(memory.weights), mebibytes(memory.activations), mebibytes(memory.recordings),
+        mebibytes(memory.workspace));
   }
   for (const auto& [name, times] : report.profiles) print_profile(name, times);
 }

@@ -1,10 +1,10 @@
 #include "scheduler/torch_cuda_noise.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 
 #include "base/thread_pool.h"
-#include "scheduler/elementary.h"
+#include "scheduler/box_muller.h"
 #include "tensor/dtype.h"
 
 namespace dreamlab {
@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint64_t kThreadsPerBlock = 256;
 constexpr uint64_t kNormalsPerCall = 4;
-constexpr uint64_t kThreadsAtOnce = 4096;  // of the GPU's threads, for one of ours
+constexpr uint64_t kThreadsAtOnce = 2048;  // of the GPU's threads, for one of ours
 
 constexpr uint32_t kMultiplier0 = 0xD2511F53;
 constexpr uint32_t kMultiplier1 = 0xCD9E8D57;
@@ -20,38 +20,36 @@ constexpr uint32_t kKeyStep0 = 0x9E3779B9;
 constexpr uint32_t kKeyStep1 = 0xBB67AE85;
 constexpr int kRounds = 10;
 
-struct Pair {
-  float first;
-  float second;
-};
-
-// cuRAND's Box-Muller: words to uniforms in (0, 1] and angles in (0, 2 pi], each the midpoint of its 2^-32 step rounded
-// to f32.
-Pair box_muller(uint32_t radius_word, uint32_t angle_word) {
-  constexpr double kStep = 0x1p-32;
-  constexpr double kAngleStep = 0x1.921fb6p-30f;  // the f32 nearest 2 pi, times 2^-32
-  const float uniform = static_cast<float>(static_cast<double>(static_cast<float>(radius_word)) * kStep + kStep / 2);
-  const float angle =
-      static_cast<float>(static_cast<double>(static_cast<float>(angle_word)) * kAngleStep + kAngleStep / 2);
-  const float radius = std::sqrt(-2.0f * static_cast<float>(portable_log(uniform)));
-  const SineCosine direction = portable_sincos(angle);
-  return {radius * static_cast<float>(direction.sine), radius * static_cast<float>(direction.cosine)};
-}
-
 std::array<uint32_t, 4> words_of(uint64_t seed, uint64_t thread, uint64_t position) {
   const auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
   const auto high = [](uint64_t value) { return static_cast<uint32_t>(value >> 32); };
   return philox_4x32_10({low(position), high(position), low(thread), high(thread)}, {low(seed), high(seed)});
 }
 
-// A thread's four normals, `stride` apart from `index` on, as far as they lie in `out`. Most draws need the first
-// alone.
-void draw(std::span<float> out, const std::array<uint32_t, 4>& words, uint64_t index, uint64_t stride) {
-  for (size_t pair = 0; pair < 2; ++pair, index += 2 * stride) {
-    if (index >= out.size()) return;
-    const Pair normals = box_muller(words[2 * pair], words[2 * pair + 1]);
-    out[index] = normals.first;
-    if (index + stride < out.size()) out[index + stride] = normals.second;
+// The normals of threads [begin, end) of one call, the first of which go to `out`'s elements from `first` on. A
+// thread's four normals lie `stride` apart, as far as they lie in `out`; most draws need the first alone.
+void draw(std::span<float> out, uint64_t seed, uint64_t position, uint64_t begin, uint64_t end, uint64_t first,
+          uint64_t stride) {
+  std::array<std::array<uint32_t, kThreadsAtOnce>, 4> words;
+  std::array<float, kThreadsAtOnce> sines, cosines;
+  const size_t threads = end - begin;
+  for (size_t i = 0; i < threads; ++i) {
+    const std::array<uint32_t, 4> four = words_of(seed, begin + i, position);
+    for (size_t w = 0; w < four.size(); ++w) words[w][i] = four[w];
+  }
+  for (size_t pair = 0; pair < 2; ++pair) {
+    const uint64_t at = first + begin + 2 * pair * stride;
+    if (at >= out.size()) return;
+    const bool both = at + stride < out.size();
+    box_muller(std::span(words[2 * pair]).first(threads), std::span(words[2 * pair + 1]).first(threads),
+               std::span(sines).first(threads), both ? std::span(cosines).first(threads) : std::span<float>());
+    const auto place = [&](const std::array<float, kThreadsAtOnce>& normals, uint64_t to) {
+      if (to < out.size())
+        std::copy_n(normals.begin(), std::min<uint64_t>(threads, out.size() - to),
+                    out.begin() + static_cast<std::ptrdiff_t>(to));
+    };
+    place(sines, at);
+    if (both) place(cosines, at + stride);
   }
 }
 
@@ -81,8 +79,7 @@ void TorchCudaNoise::normals(std::span<float> out) {
     const auto parts = static_cast<int64_t>((drawing + kThreadsAtOnce - 1) / kThreadsAtOnce);
     helper_threads().parallel_for(parts, [&](int64_t part, int) {
       const uint64_t begin = static_cast<uint64_t>(part) * kThreadsAtOnce;
-      for (uint64_t thread = begin; thread < std::min(begin + kThreadsAtOnce, drawing); ++thread)
-        draw(out, words_of(seed_, thread, position_ + call), first + thread, threads);
+      draw(out, seed_, position_ + call, begin, std::min(begin + kThreadsAtOnce, drawing), first, threads);
     });
   }
   position_ += calls;

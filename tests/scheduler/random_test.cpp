@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
 #include <numbers>
 
 #include "base/error.h"
 #include "golden_records.h"
+#include "scheduler/box_muller.h"
 #include "scheduler/elementary.h"
 #include "scheduler/torch_cuda_noise.h"
 
@@ -67,6 +69,44 @@ void expect_sequences(const TensorFile& file, const std::string& prefix, NoiseKi
 constexpr double kCpuTolerance = 2e-6;
 // A GPU's fast sine is exact to about 5e-7 of the radius, which is below 6.7.
 constexpr double kCudaTolerance = 3e-6;
+
+// The transform in vectors against the same in single numbers: the same bits.
+TEST(Random, TransformsWordsAsThePortableFunctionsDo) {
+  std::vector<uint32_t> radius = {0, 1, 0xffffffff, 0x80000000, 0x7fffffff, 0xff, 0x1000000, 0x1000001},
+                        angle = {0, 0xffffffff, 1, 0x40000000, 0xc0000000, 0x20000000, 0x5fffffff, 0x80000001};
+  uint32_t word = 12345;
+  const auto next = [&word] { return word = word * 1664525 + 1013904223; };
+  while (radius.size() < 100'003) {
+    radius.push_back(next());
+    angle.push_back(next());
+  }
+  std::vector<float> sines(radius.size()), cosines(radius.size());
+  box_muller(radius, angle, sines, cosines);
+  size_t wrong = 0;
+  for (size_t i = 0; i < radius.size(); ++i) {
+    const auto from_word = [](uint32_t w, double step) {
+      return static_cast<float>(static_cast<double>(static_cast<float>(w)) * step + step / 2);
+    };
+    const float uniform = from_word(radius[i], 0x1p-32), turn = from_word(angle[i], 0x1.921fb6p-30f);
+    const float length = std::sqrt(-2.0f * static_cast<float>(portable_log(uniform)));
+    const SineCosine direction = portable_sincos(turn);
+    const float sine = length * static_cast<float>(direction.sine),
+                cosine = length * static_cast<float>(direction.cosine);
+    if (std::bit_cast<uint32_t>(sine) != std::bit_cast<uint32_t>(sines[i]) ||
+        std::bit_cast<uint32_t>(cosine) != std::bit_cast<uint32_t>(cosines[i])) {
+      if (wrong++ == 0)
+        ADD_FAILURE() << "at " << i << ": " << sines[i] << " and " << cosines[i] << ", not " << sine << " and "
+                      << cosine;
+    }
+  }
+  EXPECT_EQ(wrong, 0u);
+  // Any number of them, and the sines alone.
+  for (size_t count = 0; count < 20; ++count) {
+    std::vector<float> some(count, -1.0f);
+    box_muller(std::span(radius).first(count), std::span(angle).first(count), some, {});
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), sines.begin())) << count;
+  }
+}
 
 TEST(Random, DrawsWhatTheCpuGeneratorOfPyTorchDraws) {
   expect_first_draws(*golden_tensors("torch_cpu_rng.safetensors"), "randn/", NoiseKind::cpu, NoisePrecision::f32,

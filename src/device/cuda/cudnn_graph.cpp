@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "device/cuda/cuda_error.h"
+
 namespace dreamlab::cuda {
 namespace {
 
@@ -163,7 +165,8 @@ void check(cudnnStatus_t status, std::string_view what) {
   if (status == CUDNN_STATUS_SUCCESS) return;
   const bool memory = status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ||
                       status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
-  fail(memory ? ErrorKind::out_of_memory : ErrorKind::internal, "cuDNN: {}: {}", what, error_text(status));
+  fail_on_gpu(memory ? ErrorKind::out_of_memory : ErrorKind::internal,
+              fmt::format("cuDNN: {}: {}", what, error_text(status)));
 }
 
 cudnnDataType_t cudnn_type(DType dtype) {

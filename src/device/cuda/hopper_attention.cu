@@ -12,7 +12,7 @@ namespace {
 constexpr int kWarpgroup = 128, kRows = 64;         // queries of a warpgroup
 constexpr int kChunk = 64, kRowBytes = kChunk * 2;  // channels of a row of shared memory
 constexpr int kDepthOfProduct = 16;
-constexpr int kSharedLimit = 227 << 10, kAlignment = 1024;
+constexpr int kSharedLimit = 227 << 10, kAlignment = 1024, kBarrierBytes = 256;
 
 // A block of kConsumers * 64 queries and a loader; keys and values come kKeys at a time.
 template <int kHead, int kKeys, int kConsumers>
@@ -20,9 +20,9 @@ struct Layout {
   static constexpr int kChunks = (kHead + kChunk - 1) / kChunk;
   static constexpr int kQueryBytes = kConsumers * kRows * kChunks * kRowBytes;
   static constexpr int kKeyBytes = kKeys * kChunks * kRowBytes;  // of keys, and of values
-  static constexpr int kFitting = (kSharedLimit - kAlignment - 256 - kQueryBytes) / (2 * kKeyBytes);
+  static constexpr int kFitting = (kSharedLimit - kAlignment - kBarrierBytes - kQueryBytes) / (2 * kKeyBytes);
   static constexpr int kStages = kFitting < 2 ? 1 : kFitting < 4 ? 2 : 4;
-  static constexpr int kShared = kQueryBytes + kStages * 2 * kKeyBytes + kAlignment + 256;
+  static constexpr int kShared = kQueryBytes + kStages * 2 * kKeyBytes + kAlignment + kBarrierBytes;
   static constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
 };
 

@@ -20,15 +20,15 @@ constexpr int kTileRows = 128, kTileDepth = 64, kRowBytes = kTileDepth * 2;
 constexpr int kConsumers = 2, kWarpgroup = 128, kBlockThreads = (kConsumers + 1) * kWarpgroup;
 constexpr int kDepthOfProduct = 16;
 constexpr int kConsumerBarrier = 1;
-constexpr int kSharedLimit = 227 << 10, kAlignment = 1024;
+constexpr int kSharedLimit = 227 << 10, kAlignment = 1024, kBarrierBytes = 256;
 
 // How a block's shared memory is used: stages of pixels and weights, then two barriers for each.
 template <int kColumns>
 struct Stages {
   static constexpr int kBytes = (kTileRows + kColumns) * kRowBytes;
-  static constexpr int kFitting = (kSharedLimit - kAlignment - 256) / kBytes;
+  static constexpr int kFitting = (kSharedLimit - kAlignment - kBarrierBytes) / kBytes;
   static constexpr int kCount = kFitting < 8 ? kFitting : 8;
-  static constexpr int kShared = kCount * kBytes + kAlignment + 256;
+  static constexpr int kShared = kCount * kBytes + kAlignment + kBarrierBytes;
 };
 
 // A tile's rows are a box of pixels, 2^log_width by 2^log_height of 2^log_images.
