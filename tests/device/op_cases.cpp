@@ -20,6 +20,22 @@ OpCase conv_case(std::string name, Shape x, int64_t out, ConvGeometry g, std::op
           }};
 }
 
+OpCase conv_epilogue_case(std::string name, Shape x, int64_t out_channels, float weight_scale) {
+  return {std::move(name), [=](Device& device, Inputs& in) {
+            const HostTensor bias = in.host(Shape{out_channels});
+            const auto w = device.pack_conv(in.host(Shape{out_channels, x[-1], 3, 3}, weight_scale), &bias, {});
+            const Shape out{x[0], x[1], x[2], out_channels};
+            const Tensor addend = in.tensor(out), image_bias = in.tensor(Shape{x[0], out_channels}),
+                         residual = in.tensor(out);
+            return device.conv2d(in.tensor(x), *w,
+                                 {.scale = 0.7f,
+                                  .addend = &addend,
+                                  .image_bias = &image_bias,
+                                  .activation = Activation::silu,
+                                  .residual = &residual});
+          }};
+}
+
 OpCase linear_case(std::string name, Shape x, int64_t out) {
   return {std::move(name), [=](Device& device, Inputs& in) {
             const HostTensor bias = in.host(Shape{out});
@@ -78,6 +94,8 @@ std::vector<OpCase> op_cases() {
       attention_case("causal attention", {3, 77, 12 * 64}, 77, 12, true),
       attention_case("causal attention over several blocks of keys", {1, 400, 2 * 32}, 400, 2, true),
       attention_case("causal attention, head size 64, over several blocks", {1, 400, 2 * 64}, 400, 2, true),
+      conv_epilogue_case("conv with every part of an epilogue", {2, 6, 9, 24}, 40, 0.1f),
+      conv_epilogue_case("conv of few pixels with every part of an epilogue", {2, 6, 7, 320}, 168, 0.02f),
       activation_case("silu", Activation::silu),
       activation_case("gelu", Activation::gelu),
       activation_case("quick gelu", Activation::quick_gelu),
@@ -86,19 +104,6 @@ std::vector<OpCase> op_cases() {
       activation_case("tanh", Activation::tanh),
       activation_case("sigmoid", Activation::sigmoid),
   };
-  cases.push_back(
-      {"conv with every part of an epilogue", [](Device& device, Inputs& in) {
-         const HostTensor bias = in.host(Shape{40});
-         const auto w = device.pack_conv(in.host(Shape{40, 24, 3, 3}, 0.1f), &bias, {});
-         const Shape out{2, 6, 9, 40};
-         const Tensor addend = in.tensor(out), image_bias = in.tensor(Shape{2, 40}), residual = in.tensor(out);
-         return device.conv2d(in.tensor(Shape{2, 6, 9, 24}), *w,
-                              {.scale = 0.7f,
-                               .addend = &addend,
-                               .image_bias = &image_bias,
-                               .activation = Activation::silu,
-                               .residual = &residual});
-       }});
   cases.push_back(
       {"linear with every part of an epilogue", [](Device& device, Inputs& in) {
          const auto w = device.pack_linear(in.host(Shape{72, 48}, 0.2f), nullptr);
@@ -124,19 +129,6 @@ std::vector<OpCase> op_cases() {
                      const auto w = device.pack_geglu(in.host(Shape{2 * 320, 80}, 0.1f), &bias);
                      return device.linear_geglu(in.tensor(Shape{2, 131, 80}), *w);
                    }});
-  cases.push_back(
-      {"conv of few pixels with every part of an epilogue", [](Device& device, Inputs& in) {
-         const HostTensor bias = in.host(Shape{168});
-         const auto w = device.pack_conv(in.host(Shape{168, 320, 3, 3}, 0.02f), &bias, {});
-         const Shape out{2, 6, 7, 168};
-         const Tensor addend = in.tensor(out), image_bias = in.tensor(Shape{2, 168}), residual = in.tensor(out);
-         return device.conv2d(in.tensor(Shape{2, 6, 7, 320}), *w,
-                              {.scale = 0.7f,
-                               .addend = &addend,
-                               .image_bias = &image_bias,
-                               .activation = Activation::silu,
-                               .residual = &residual});
-       }});
   cases.push_back({"attention on column views", [](Device& device, Inputs& in) {
                      const Tensor qkv = in.tensor(Shape{2, 40, 3 * 64});
                      return device.attention(qkv.columns(0, 64), qkv.columns(64, 128), qkv.columns(128, 192), 2, false);

@@ -19,6 +19,12 @@ struct Split {
 };
 constexpr Split kSplits[] = {{1, 1.0}, {2, 1.0}, {4, 0.92}, {8, 0.85}};
 
+// Tiles from the first pixel to the last; of an enlarged picture those of one kind of results.
+int64_t row_tiles(const HopperProduct& p) {
+  const int64_t width = p.enlarged ? p.width : p.out_width, height = p.enlarged ? p.height : p.out_height;
+  return hopper::row_tiles(p, hopper::choose_box(p, width, height), width, height);
+}
+
 // The best tile for some number of splits (0: any), and the time.
 struct Choice {
   TileCost tile;
@@ -26,8 +32,7 @@ struct Choice {
   double time;
 };
 Choice choose(const HopperProduct& p, int multiprocessors, int only_splits) {
-  const int64_t width = p.enlarged ? p.width : p.out_width, height = p.enlarged ? p.height : p.out_height;
-  const int64_t rows = hopper::row_tiles(p, hopper::choose_box(p, width, height), width, height);
+  const int64_t rows = row_tiles(p);
   const int64_t steps = p.kernel * p.kernel * hopper::divided_up(p.in_channels, hopper::kTileDepth);
   Choice best{kTileCosts[0], 1, -1};
   for (const TileCost& tile : kTileCosts) {
@@ -68,8 +73,7 @@ HopperTiling hopper_tiling(const HopperProduct& p, int multiprocessors) {
   const int columns = choose(p, multiprocessors, splits).tile.columns;
   if (splits > 1) return {columns, 1, 1, splits};
   // Pairs of blocks share what they load: of the filters where pixels are few.
-  const int64_t width = p.enlarged ? p.width : p.out_width, height = p.enlarged ? p.height : p.out_height;
-  const int64_t rows = hopper::row_tiles(p, hopper::choose_box(p, width, height), width, height);
+  const int64_t rows = row_tiles(p);
   const int64_t column_tiles = hopper::divided_up(p.out_channels, columns);
   const bool pair_rows = rows % 2 == 0 && (rows <= 8 || column_tiles % 2 != 0);
   const bool pair_columns = !pair_rows && column_tiles % 2 == 0;
