@@ -100,22 +100,24 @@ void Denoiser::advance_group(std::span<DenoisingJob* const> jobs, const CancelTo
   const auto row = static_cast<size_t>(shape.height * shape.width * channels);
 
   UNetInput input;
-  std::vector<float> sample(row * static_cast<size_t>(group.text.images));
+  input_.resize(row * static_cast<size_t>(group.text.images));
   size_t at = 0;
   for (const DenoisingJob* job : jobs) {
     const auto rows = static_cast<size_t>(job->rows());
-    job->fill_input(std::span(sample).subspan(at * row, rows * row));
+    job->fill_input(std::span(input_).subspan(at * row, rows * row));
     input.timesteps.insert(input.timesteps.end(), rows, job->timestep());
     for (size_t r = 0; r < rows; ++r) append_guidance(input.guidance_embedding, job->inputs().guidance_scale);
     at += rows;
   }
-  input.sample = device_.upload(sample, {group.text.images, shape.height, shape.width, channels});
+  input.sample = device_.upload(input_, {group.text.images, shape.height, shape.width, channels});
   input.text = &group.text;
   input.added = group.added;
 
   const LoraSet loras = adapters_of(jobs);
   const Context context{device_, &loras, cancel, {}};
-  const std::vector<float> output = device_.download(unet_.forward(context, input));
+  const Tensor result = unet_.forward(context, input);
+  for (DenoisingJob* job : jobs) job->draw_ahead();  // while a GPU computes
+  const std::vector<float> output = device_.download(result);
   size_t begin = 0;
   for (DenoisingJob* job : jobs) {
     const size_t size = shape.values.size() * static_cast<size_t>(job->rows());

@@ -37,7 +37,8 @@ class Denoiser {
 
   Device& device_;
   const UNet& unet_;
-  Group group_;  // of the last pass, while none of its jobs is done
+  Group group_;               // of the last pass, while none of its jobs is done
+  std::vector<float> input_;  // of a pass
   uint64_t next_serial_ = 1;
 };
 

@@ -71,10 +71,14 @@ class DenoisingJob {
 
   // The network's input at this call, [rows, H, W, input_channels].
   void fill_input(std::span<float> out) const;
+  // Draws the noise of the step under way, where the last one had some, for a time when there is nothing else to do.
+  void draw_ahead();
   // Takes the network's output [rows, H, W, C] and goes on to the next call.
   void advance(std::span<const float> output);
 
  private:
+  class StepNoise;
+
   void blend();
 
   uint64_t serial_;
@@ -82,6 +86,8 @@ class DenoisingJob {
   TextContext text_;
   Tensor pooled_;
   int call_ = 0;
+  bool draws_ = false;        // whether the sampler drew noise in the last step
+  std::vector<float> drawn_;  // ahead, [H, W, C]; or empty
 };
 
 }  // namespace dreamlab

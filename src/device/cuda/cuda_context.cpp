@@ -49,7 +49,6 @@ struct Source {
 CudaContext::CudaContext(int device, size_t memory_limit)
     : device_(device),
       memory_limit_(memory_limit),
-      activations_(Source{device, memory_limit, held_}.blocks()),
       recorded_(Source{device, memory_limit, held_}.blocks(), MemoryPool::Unused::kept) {
   int count = 0;
   check(cudaGetDeviceCount(&count), "looking for devices");
@@ -59,6 +58,7 @@ CudaContext::CudaContext(int device, size_t memory_limit)
   make_current();
   check(cudaGetDeviceProperties(&properties_, device), "asking for properties");
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  activations_.emplace(device, stream_, memory_limit, held_);
   check(cublasLtCreate(&cublas_), "starting");
   check(cudnnCreate(&cudnn_), "starting");
   check(cudnnSetStream(cudnn_, stream_), "setting the stream");
@@ -66,7 +66,7 @@ CudaContext::CudaContext(int device, size_t memory_limit)
 
 CudaContext::~CudaContext() {
   cudaSetDevice(device_);
-  if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+  activations_.reset();  // waits for the stream
   if (cudnn_ != nullptr) cudnnDestroy(cudnn_);
   if (cublas_ != nullptr) cublasLtDestroy(cublas_);
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
@@ -85,8 +85,7 @@ std::shared_ptr<void> CudaContext::allocate_alone(size_t bytes) {
   void* block = source.allocate(bytes);
   if (block == nullptr) {
     // Not what recordings use: some may be repeated again.
-    synchronize();
-    activations_.trim();
+    activations_->trim();
     block = source.allocate(bytes);
   }
   if (block == nullptr) fail(ErrorKind::out_of_memory, "out of GPU memory: {} MiB more were needed", (bytes >> 20) + 1);
@@ -153,6 +152,7 @@ unsigned* CudaContext::counters(int64_t count) {
 }
 
 void CudaContext::begin_recording() {
+  activations_->begin_recording();
   // Relaxed: libraries may load a kernel's code while it is captured.
   check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed), "beginning a recording");
   recording_ = true;
@@ -161,12 +161,14 @@ void CudaContext::begin_recording() {
 cudaGraphExec_t CudaContext::end_recording() {
   recording_ = false;
   cudaGraph_t graph = nullptr;
-  check(cudaStreamEndCapture(stream_, &graph), "ending a recording");
+  const cudaError_t ended = cudaStreamEndCapture(stream_, &graph);
+  activations_->end_recording();
+  check(ended, "ending a recording");
   cudaGraphExec_t executable = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
   check(status, "preparing a recording");
-  activations_.trim();
+  activations_->trim();
   return executable;
 }
 
@@ -174,13 +176,14 @@ void CudaContext::drop_recording() {
   recording_ = false;
   cudaGraph_t graph = nullptr;
   cudaStreamEndCapture(stream_, &graph);
+  activations_->end_recording();
   if (graph != nullptr) cudaGraphDestroy(graph);
   cudaGetLastError();
 }
 
 void CudaContext::reset_peak() {
   held_->peak = held_->bytes.load();
-  activations_.reset_peak();
+  activations_->reset_peak();
   recorded_.reset_peak();
 }
 
@@ -190,7 +193,7 @@ DeviceMemory CudaContext::memory() const {
   cudaMemGetInfo(&memory.free, &memory.total);
   memory.limit = memory_limit_;
   memory.weights = *weights_held_;
-  memory.activations = activations_.held();
+  memory.activations = activations_->reserved();
   memory.recordings = recorded_.held();
   const size_t known = memory.weights + memory.activations + memory.recordings, held = held_->bytes;
   memory.workspace = held > known ? held - known : 0;
@@ -200,7 +203,7 @@ DeviceMemory CudaContext::memory() const {
 
 void CudaContext::trim() {
   synchronize();
-  activations_.trim();
+  activations_->trim();
   recorded_.trim();
 }
 

@@ -7,9 +7,11 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "device/cuda/stream_memory.h"
 #include "device/cuda_backend.h"
 #include "device/memory_pool.h"
 
@@ -20,14 +22,8 @@ constexpr size_t aligned(size_t bytes) {
   return (bytes + 511) / 512 * 512;
 }
 
-// Bytes of a GPU's memory. Shared with the blocks, which may outlive what they were allocated for.
-struct HeldMemory {
-  std::atomic<size_t> bytes = 0, peak = 0;
-};
-
 // A GPU as one user of it sees it: one stream, on which everything happens in order, memory, and the libraries'
-// handles. Devices of several dtypes may share it. Since all work is in the order of one stream, a block that the host
-// has given up can be handed out again at once, whatever the GPU is still doing with it.
+// handles. Devices of several dtypes may share it.
 class CudaContext {
  public:
   // Throws Error(unavailable).
@@ -47,9 +43,11 @@ class CudaContext {
   // "NVIDIA H100 80GB HBM3"
   std::string name() const { return properties_.name; }
 
-  // Memory for activations, in reusable blocks. While a recording is made they come from a pool that no other work
-  // uses: what a recording overwrites when it is repeated must belong to nobody else.
-  std::shared_ptr<void> allocate(size_t bytes) { return (recording_ ? recorded_ : activations_).allocate(bytes); }
+  // Memory for activations. While a recording is made it comes from a pool that no other work uses: what a recording
+  // overwrites when it is repeated must belong to nobody else.
+  std::shared_ptr<void> allocate(size_t bytes) {
+    return recording_ ? recorded_.allocate(bytes) : activations_->allocate(bytes);
+  }
   // Memory for weights, cut from slabs.
   std::shared_ptr<void> allocate_weights(size_t bytes);
   // Scratch memory, good until the next call. Large enough for what the libraries ask for; grows where it must.
@@ -66,7 +64,7 @@ class CudaContext {
   void drop_recording();
   bool recording() const { return recording_; }
 
-  size_t peak_activation_bytes() const { return activations_.peak() + recorded_.peak(); }
+  size_t peak_activation_bytes() const { return activations_->peak() + recorded_.peak(); }
   void reset_peak();
   // May be called from any thread.
   DeviceMemory memory() const;
@@ -84,7 +82,8 @@ class CudaContext {
   cudnnHandle_t cudnn_ = nullptr;
   std::shared_ptr<HeldMemory> held_ = std::make_shared<HeldMemory>();
   std::shared_ptr<std::atomic<size_t>> weights_held_ = std::make_shared<std::atomic<size_t>>(0);
-  MemoryPool activations_, recorded_;
+  std::optional<StreamMemory> activations_;
+  MemoryPool recorded_;
   bool recording_ = false;
   std::shared_ptr<void> slab_, workspace_, counters_, pinned_;
   std::vector<std::shared_ptr<void>> old_workspaces_;  // recordings may still use them

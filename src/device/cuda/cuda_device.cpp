@@ -262,10 +262,10 @@ class CudaDevice final : public Device {
     const auto& w = static_cast<const CudaLinearWeights&>(weights);
     Shape shape = x.shape();
     shape.set(-1, w.out_features / 2);
-    Tensor out = empty(shape, dtype_);
     Epilogue epilogue;
     epilogue.addend = addend;
     if (w.interleaved) {
+      Tensor out = empty(shape, dtype_);
       if (x.channels() != w.in_features)
         fail(ErrorKind::internal, "linear_geglu: {} channels for weights of {}", x.channels(), w.in_features);
       const Tensor source = operand(x);
@@ -278,6 +278,7 @@ class CudaDevice final : public Device {
       fail(ErrorKind::internal, "linear_geglu: no kernel for an input at an odd address");
     }
     const Tensor both = linear(x, weights, epilogue);
+    Tensor out = empty(shape, dtype_);
     const auto span = timed("geglu", out, 3 * bytes_of(out));
     geglu(elements(both), out.rows(), out.channels(), mutable_elements(out), stream());
     check_launch("geglu");

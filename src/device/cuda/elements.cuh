@@ -80,6 +80,8 @@ __device__ inline void store_any(const MutableElements& to, int64_t i, float val
   }
 }
 
+constexpr float kLeakySlope = 0.2f;
+
 __device__ inline float activated(float x, Activation activation) {
   switch (activation) {
     case Activation::none:
@@ -93,7 +95,7 @@ __device__ inline float activated(float x, Activation activation) {
     case Activation::relu:
       return fmaxf(x, 0.0f);
     case Activation::leaky_relu:
-      return x >= 0.0f ? x : 0.2f * x;
+      return x >= 0.0f ? x : kLeakySlope * x;
     case Activation::tanh:
       return tanhf(x);
     case Activation::sigmoid:

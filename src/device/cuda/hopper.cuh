@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string_view>
 #include <type_traits>
 
 #include "device/cuda/cuda_error.h"
@@ -33,16 +34,15 @@ __device__ inline void fence_barrier_init() {
 __device__ inline void arrive_expecting(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
+// What is at an address of a block's shared memory in another block of the cluster.
+__device__ inline uint32_t address_in(uint32_t block, uint32_t address) {
+  uint32_t remote;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(address), "r"(block));
+  return remote;
+}
 // On the barrier at the same address of another block of the cluster.
 __device__ inline void arrive_at(uint32_t barrier, uint32_t block) {
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-      "}" ::"r"(barrier),
-      "r"(block)
-      : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_in(block, barrier)) : "memory");
 }
 // Until the phase of that parity is over.
 __device__ inline void wait(uint32_t barrier, uint32_t parity) {
@@ -60,6 +60,10 @@ __device__ inline void wait(uint32_t barrier, uint32_t parity) {
 // --- Barriers of some of a block's threads, by number ---
 __device__ inline void wait_at(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+// Is one of those that are waited for, and does not wait.
+__device__ inline void arrive_for(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 // --- Clusters ---
@@ -81,15 +85,7 @@ __device__ inline void exchange_in_cluster() {
 // A number at the same address of another block's shared memory.
 __device__ inline float load_from(uint32_t address, uint32_t block) {
   float value;
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %1, %2;\n"
-      "ld.shared::cluster.f32 %0, [remote];\n"
-      "}"
-      : "=f"(value)
-      : "r"(address), "r"(block)
-      : "memory");
+  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(address_in(block, address)) : "memory");
   return value;
 }
 
@@ -101,15 +97,10 @@ __device__ inline void store_shared(uint32_t address, const float* four) {
 }
 __device__ inline void add_shared(uint32_t address, uint32_t block, float* four) {
   float values[4];
-  asm volatile(
-      "{\n"
-      ".reg .b32 remote;\n"
-      "mapa.shared::cluster.u32 remote, %4, %5;\n"
-      "ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [remote];\n"
-      "}"
-      : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
-      : "r"(address), "r"(block)
-      : "memory");
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(values[0]), "=f"(values[1]), "=f"(values[2]), "=f"(values[3])
+               : "r"(address_in(block, address))
+               : "memory");
 #pragma unroll
   for (int i = 0; i < 4; ++i) four[i] += values[i];
 }
@@ -201,6 +192,32 @@ void allow_shared(Kernel* kernel, int bytes, DevicesSeen& seen) {
   seen |= bit;
 }
 
+struct Launch {
+  dim3 blocks;
+  int threads, shared;  // of a block; bytes
+  cudaStream_t stream;
+  int cluster = 1;    // blocks
+  bool ahead = true;  // it may start while the kernel before it ends
+};
+template <typename... Parameters>
+void launch(void (*kernel)(Parameters...), const Launch& how, std::string_view what,
+            std::type_identity_t<const Parameters&>... arguments) {
+  cudaLaunchAttribute attributes[2];
+  attributes[0].id = cudaLaunchAttributeClusterDimension;
+  attributes[0].val.clusterDim.x = static_cast<unsigned>(how.cluster);
+  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
+  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[1].val.programmaticStreamSerializationAllowed = how.ahead ? 1 : 0;
+  cudaLaunchConfig_t config{};
+  config.gridDim = how.blocks;
+  config.blockDim = dim3(static_cast<unsigned>(how.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(how.shared);
+  config.stream = how.stream;
+  config.attrs = attributes;
+  config.numAttrs = 2;
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), what);
+}
+
 // sums [64, N] (each thread its N / 2) = a [64, 16] * b [N, 16]^T + (add ? sums : 0), a and b in shared memory
 template <typename T, int N>
 struct WarpgroupProduct;
@@ -246,7 +263,7 @@ struct RegisterProduct;
 #define DL_D15 DL_D14, DL_D8(120)
 #define DL_PRODUCT(T, TYPE, N, REGISTERS, A, B, ADD, ...)                                                             \
   template <> struct WarpgroupProduct<T, N> {                                                                         \
-    __device__ static inline void run(float (&d)[N / 2], uint64_t a, uint64_t b, int add) {                           \
+    __device__ static inline void run(float (&d)[N / 2], uint64_t a, uint64_t b, int add = 1) {                          \
       asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, " ADD ", 0;\n"                                               \
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" REGISTERS "}, " A ", " B      \
                    ", add, 1, 1, 0, 0;\n}"                                                                            \

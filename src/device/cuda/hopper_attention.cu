@@ -64,6 +64,17 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
+// Warpgroups hand in their products in turn, so that one's are made while the others are at their exponentials: left to
+// themselves, they would all do the same at the same time.
+constexpr int kFirstTurn = 1;  // the barrier of the first warpgroup's turn; 0 is the block's
+__device__ inline void take_turn(int warpgroup) {
+  hopper::wait_at(kFirstTurn + warpgroup, 2 * kWarpgroup);
+}
+template <int kConsumers>
+__device__ inline void pass_turn(int warpgroup) {
+  hopper::arrive_for(kFirstTurn + (warpgroup + 1) % kConsumers, 2 * kWarpgroup);
+}
+
 // A warpgroup's queries. A thread holds two rows of scores, eight apart, and of eight neighboring keys two.
 template <typename T, int kHead, int kKeys, int kConsumers>
 __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t tiles, uint32_t full, uint32_t empty,
@@ -76,32 +87,42 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
   const int row = first_query + warpgroup * kRows + thread / 32 * 16 + lane / 4;
   const int count = key_tiles(args, first_query, kConsumers * kRows, kKeys);
 
-  float out[kOut], largest[2] = {-INFINITY, -INFINITY}, sums[2] = {};
-  hopper::pin(out);
-  hopper::wait(full, 0);
-  for (int tile = 0; tile < count; ++tile) {
+  float out[kOut], scores[kScores], largest[2] = {-INFINITY, -INFINITY}, sums[2] = {};
+  const uint64_t own_queries = hopper::matrix_descriptor(queries + warpgroup * kRows * kRowBytes);
+  const uint64_t first_keys = hopper::matrix_descriptor(tiles);
+  const uint64_t first_values = hopper::transposed_descriptor(tiles + L::kKeyBytes, kKeys * kRowBytes);
+  const auto score = [&](int tile) {
     const int stage = tile % L::kStages;
-    const uint32_t parity = tile / L::kStages & 1;
-    const uint32_t keys = tiles + stage * 2 * L::kKeyBytes, values = keys + L::kKeyBytes;
-    const uint32_t keys_full = full + 8 + stage * 16, values_full = keys_full + 8;
-    const uint32_t keys_empty = empty + stage * 16, values_empty = keys_empty + 8;
-
-    float scores[kScores];
-    hopper::wait(keys_full, parity);
-    hopper::pin(scores);
+    const uint64_t keys = first_keys + static_cast<uint32_t>(stage * 2 * L::kKeyBytes / 16);
+    hopper::wait(full + 8 + stage * 16, tile / L::kStages & 1);
+    if (tile == 0) take_turn(warpgroup);
     hopper::fence_products();
 #pragma unroll
     for (int k = 0; k < kHeadSteps; ++k) {
       const int chunk = k / 4, in_chunk = k % 4 * 2;
-      const uint64_t a =
-          hopper::matrix_descriptor(queries + chunk * kConsumers * kRows * kRowBytes + warpgroup * kRows * kRowBytes);
-      const uint64_t b = hopper::matrix_descriptor(keys + chunk * kKeys * kRowBytes);
+      const uint64_t a = own_queries + chunk * kConsumers * kRows * kRowBytes / 16;
+      const uint64_t b = keys + chunk * kKeys * kRowBytes / 16;
       hopper::WarpgroupProduct<T, kKeys>::run(scores, a + in_chunk, b + in_chunk, k > 0);
     }
     hopper::commit_products();
+    pass_turn<kConsumers>(warpgroup);
+  };
+
+  if (warpgroup == kConsumers - 1) pass_turn<kConsumers>(warpgroup);
+  hopper::pin(out);
+  hopper::pin(scores);
+  hopper::wait(full, 0);
+  score(0);
+  for (int tile = 0; tile < count; ++tile) {
+    const int stage = tile % L::kStages;
+    const uint64_t values = first_values + static_cast<uint32_t>(stage * 2 * L::kKeyBytes / 16);
     hopper::wait_for_products<0>();
     hopper::pin(scores);
-    if (thread == 0) hopper::arrive_at(keys_empty, 0);
+    hopper::pin(out);
+    if (thread == 0) {
+      hopper::arrive_at(empty + stage * 16, 0);
+      if (tile > 0) hopper::arrive_at(empty + (tile - 1) % L::kStages * 16 + 8, 0);
+    }
 
     const int first_key = tile * kKeys;
     if (first_key + kKeys > args.keys || args.causal) {
@@ -131,7 +152,8 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
         }
       }
       sums[half] = sums[half] * factor + sum;
-      if (tile > 0) {
+      // Most tiles bring no larger score.
+      if (tile > 0 && (kHead < 64 || __any_sync(0xffffffffu, factor != 1.0f))) {
 #pragma unroll
         for (int j = 0; j < kOut / 4; ++j) {
           out[4 * j + 2 * half] *= factor;
@@ -146,19 +168,20 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
 #pragma unroll
       for (int i = 0; i < 4; ++i) weights[k][i] = packed<T>(scores[8 * k + 2 * i], scores[8 * k + 2 * i + 1]);
     }
-    hopper::wait(values_full, parity);
+    hopper::wait(full + 16 + stage * 16, tile / L::kStages & 1);
+    if (tile + 1 < count) take_turn(warpgroup);
     hopper::pin(out);
     hopper::fence_products();
 #pragma unroll
     for (int k = 0; k < kKeys / kDepthOfProduct; ++k) {
-      const uint64_t b = hopper::transposed_descriptor(values + k * kDepthOfProduct * kRowBytes, kKeys * kRowBytes);
+      const uint64_t b = values + k * kDepthOfProduct * kRowBytes / 16;
       hopper::RegisterProduct<T, kHead>::run(out, weights[k], b, tile > 0 || k > 0);
     }
     hopper::commit_products();
-    hopper::wait_for_products<0>();
-    hopper::pin(out);
-    if (thread == 0) hopper::arrive_at(values_empty, 0);
+    if (tile + 1 < count) score(tile + 1);
   }
+  hopper::wait_for_products<0>();
+  hopper::pin(out);
 
   const int64_t stride = static_cast<int64_t>(args.heads) * kHead;
 #pragma unroll
@@ -245,20 +268,11 @@ void launch(const HopperAttention& a, cudaStream_t stream) {
   const auto kernel = attention_kernel<T, kHead, kKeys, kConsumers>;
   static hopper::DevicesSeen prepared;
   hopper::allow_shared(kernel, L::kShared, prepared);
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>((a.queries + kQueries - 1) / kQueries), static_cast<unsigned>(a.heads),
-                        static_cast<unsigned>(a.images));
-  config.blockDim = dim3(L::kThreads);
-  config.dynamicSmemBytes = L::kShared;
-  config.stream = stream;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, map_of(a, a.q, a.queries, a.q_stride, kQueries),
-                           map_of(a, a.k, a.keys, a.k_stride, kKeys), map_of(a, a.v, a.keys, a.v_stride, kKeys), args),
-        "launching an attention");
+  const dim3 blocks(static_cast<unsigned>((a.queries + kQueries - 1) / kQueries), static_cast<unsigned>(a.heads),
+                    static_cast<unsigned>(a.images));
+  hopper::launch(kernel, {blocks, L::kThreads, L::kShared, stream}, "launching an attention",
+                 map_of(a, a.q, a.queries, a.q_stride, kQueries), map_of(a, a.k, a.keys, a.k_stride, kKeys),
+                 map_of(a, a.v, a.keys, a.v_stride, kKeys), args);
 }
 
 template <typename T, int kHead, int kConsumers>

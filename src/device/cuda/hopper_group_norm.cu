@@ -145,23 +145,11 @@ void launch_group_norm(const NormArgs& args, int64_t groups, Activation activati
   const auto kernel = silu ? group_norm_kernel<T, Activation::silu> : group_norm_kernel<T, Activation::none>;
   static hopper::DevicesSeen prepared[2];
   hopper::allow_shared(kernel, static_cast<int>(kSharedLimit), prepared[silu ? 1 : 0]);
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(plan.units * plan.blocks), static_cast<unsigned>(args.images));
-  config.blockDim = dim3(kNormThreads);
-  config.dynamicSmemBytes = static_cast<size_t>(plan.shared);
-  config.stream = stream;
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = static_cast<unsigned>(plan.blocks);
-  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  check(cudaLaunchKernelEx(&config, kernel, static_cast<const T*>(args.source.data), static_cast<T*>(args.result.data),
-                           static_cast<int>(args.rows), static_cast<int>(args.channels),
-                           static_cast<int>(args.channels / groups), plan, args.gamma, args.beta, args.eps),
-        "launching a group norm");
+  const dim3 blocks(static_cast<unsigned>(plan.units * plan.blocks), static_cast<unsigned>(args.images));
+  hopper::launch(kernel, {blocks, kNormThreads, static_cast<int>(plan.shared), stream, plan.blocks},
+                 "launching a group norm", static_cast<const T*>(args.source.data), static_cast<T*>(args.result.data),
+                 static_cast<int>(args.rows), static_cast<int>(args.channels), static_cast<int>(args.channels / groups),
+                 plan, args.gamma, args.beta, args.eps);
 }
 
 }  // namespace

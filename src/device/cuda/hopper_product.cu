@@ -10,8 +10,8 @@ struct TileCost {
   int columns;
   double step, finish;
 };
-constexpr TileCost kTileCosts[] = {{80, 0.29, 3.5}, {128, 0.34, 3.8}, {160, 0.42, 3.6}, {256, 0.66, 6.0}};
-constexpr double kSharing = 2.5;  // what a tile's blocks take to add up their sums
+constexpr TileCost kTileCosts[] = {{80, 0.30, 3.0}, {128, 0.33, 3.2}, {160, 0.41, 3.5}, {256, 0.60, 5.0}};
+constexpr double kSharing = 6.0;  // what a tile's blocks take to add up their sums
 // Numbers of splits, and the share of the multiprocessors that clusters of so many blocks find room on.
 struct Split {
   int blocks;
@@ -71,13 +71,15 @@ HopperTiling hopper_tiling(const HopperProduct& p, int multiprocessors) {
   if (p.height == 1 && p.kernel == 1 && p.rows_per_image > 0) alone.width = alone.out_width = p.rows_per_image;
   const int splits = choose(alone, multiprocessors, 0).splits;
   const int columns = choose(p, multiprocessors, splits).tile.columns;
-  if (splits > 1) return {columns, 1, 1, splits};
-  // Pairs of blocks share what they load: of the filters where pixels are few.
-  const int64_t rows = row_tiles(p);
-  const int64_t column_tiles = hopper::divided_up(p.out_channels, columns);
-  const bool pair_rows = rows % 2 == 0 && (rows <= 8 || column_tiles % 2 != 0);
-  const bool pair_columns = !pair_rows && column_tiles % 2 == 0;
-  return {columns, pair_rows ? 2 : 1, pair_columns ? 2 : 1, 1};
+  if (hopper::end_of(p, splits) == hopper::End::shared) return {columns, 1, 1, splits};
+  // Pairs of blocks share what they load: pixels, or filters where those are most of it.
+  const int64_t rows = row_tiles(p), column_tiles = hopper::divided_up(p.out_channels, columns);
+  const bool pair_columns = column_tiles % 2 == 0 && rows > 2;
+  const bool pair_rows = !pair_columns && rows % 2 == 0;
+  // Where a block has more than one tile.
+  const bool in_turn = hopper::takes_turns(columns, hopper::end_of(p, splits)) &&
+                       rows * column_tiles * (p.enlarged ? 4 : 1) >= 2 * multiprocessors;
+  return {columns, pair_rows ? 2 : 1, pair_columns ? 2 : 1, 1, in_turn};
 }
 
 void hopper_multiply(const HopperProduct& product, const HopperTiling& tiling, int multiprocessors,

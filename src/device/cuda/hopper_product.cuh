@@ -19,7 +19,7 @@ void multiply_bf16(const HopperProduct& product, const HopperTiling& tiling, int
 constexpr int kTileRows = 128, kTileDepth = 64, kRowBytes = kTileDepth * 2;
 constexpr int kConsumers = 2, kWarpgroup = 128, kBlockThreads = (kConsumers + 1) * kWarpgroup;
 constexpr int kDepthOfProduct = 16;
-constexpr int kConsumerBarrier = 1;
+constexpr int kConsumerBarrier = 1, kTurnBarrier = 2;  // of the first warpgroup; the next one is the second's
 constexpr int kSharedLimit = 227 << 10, kAlignment = 1024, kBarrierBytes = 256;
 
 // How a block's shared memory is used: stages of pixels and weights, then two barriers for each.
@@ -36,6 +36,14 @@ struct Box {
   int log_width = 7, log_height = 0, log_images = 0;
 };
 
+// What becomes of a tile's sums. Each is a kernel of its own, as small as can be: a tile's end is long straight code,
+// which takes several times as long where it does not fit the instruction cache.
+enum class End {
+  plain,   // a residual at most: bias, image bias and addend are what the sums start from
+  geglu,   // h * gelu(g)
+  shared,  // anything, by way of shared memory: a tile's steps may be shared by several blocks
+};
+
 struct KernelArgs {
   Box box;
   int tiles_x, tiles_y, row_tiles, column_tiles;  // row_tiles: x * y * images, whole clusters of them
@@ -47,9 +55,8 @@ struct KernelArgs {
   int channels;                            // of w
   int result_channels;
   int rows_per_image;
-  float scale;
+  float scale, slope;  // slope: of what is below zero, as an activation; 1 for none
   Activation activation;
-  bool geglu;
   const void *bias, *addend, *image_bias, *residual;
   void* result;
 };
@@ -252,8 +259,9 @@ __device__ inline Place place_of(const KernelArgs& args, const Tile& tile, const
     height *= 2;
   }
   const int pixel = inside ? (image * height + y) * width + x : 0;
+  const int of_image = args.image_bias == nullptr ? 0 : pixel / args.rows_per_image;
   return {inside, static_cast<int64_t>(pixel) * args.result_channels,
-          static_cast<int64_t>(pixel / args.rows_per_image) * args.result_channels};
+          static_cast<int64_t>(of_image) * args.result_channels};
 }
 
 // Where a thread's part of a tile's 64 rows is: of eight neighboring channels each, two in one row and two in the row
@@ -273,37 +281,26 @@ struct Part {
     places[1] = place_of(args, tile, corner, row + 8);
   }
   __device__ int channel(int pair) const { return first_column + pair * 16 + (odd ? 8 : 0) + quarter / 2 * 4; }
-  __device__ bool has(int pair) const { return pair < kPairs && channel(pair) < args.result_channels; }
+  __device__ bool has(int pair) const { return channel(pair) < args.result_channels; }
 
-  template <int kCount>
-  __device__ void load_bias(int first, Four (&to)[kCount]) const {
-    if (args.bias == nullptr) return;
+  // The channel of the first of two that a thread holds of eight.
+  __device__ int column(int eight) const { return first_column + eight * 8 + quarter * 2; }
+
+  __device__ void load_bias(uint32_t (&to)[kColumns / 8]) const {
 #pragma unroll
-    for (int p = 0; p < kCount; ++p)
-      if (has(first + p)) to[p] = load_four<T>(args.bias, channel(first + p));
-  }
-  // Of a GEGLU: for each pair of blocks two numbers for h and two for g.
-  template <int kCount>
-  __device__ void load_geglu_bias(Four (&to)[kCount]) const {
-    if (args.bias == nullptr) return;
-#pragma unroll
-    for (int p = 0; p < kCount; ++p) {
-      const int column = first_column + p * 16 + quarter * 2;
-      if (column >= args.channels) continue;
-      to[p].bits.x = load_two<T>(args.bias, column);
-      to[p].bits.y = load_two<T>(args.bias, column + 8);
+    for (int eight = 0; eight < kColumns / 8; ++eight) {
+      to[eight] = 0;
+      if (args.bias != nullptr && column(eight) < args.channels) to[eight] = load_two<T>(args.bias, column(eight));
     }
   }
-  template <int kCount>
-  __device__ void load_rows(const void* from, int first, Four (&to)[kCount][2], bool of_image = false) const {
-    if (from == nullptr) return;
+  __device__ void load_residual(Four (&to)[kPairs][2]) const {
+    if (args.residual == nullptr) return;
 #pragma unroll
-    for (int p = 0; p < kCount; ++p) {
+    for (int pair = 0; pair < kPairs; ++pair) {
 #pragma unroll
       for (int half = 0; half < 2; ++half)
-        if (has(first + p) && places[half].inside)
-          to[p][half] =
-              load_four<T>(from, (of_image ? places[half].at_image_bias : places[half].at) + channel(first + p));
+        if (has(pair) && places[half].inside)
+          to[pair][half] = load_four<T>(args.residual, places[half].at + channel(pair));
     }
   }
 
@@ -313,64 +310,111 @@ struct Part {
   Place places[2];
 };
 
-// What follows a pair of blocks' sums, of two rows: [rows][blocks][two channels].
-struct Extras {
-  Four bias, image_bias[2], addend[2], residual[2];
-};
-template <typename T, int kColumns>
-__device__ void finish_pair(const KernelArgs& args, const Part<T, kColumns>& part, int pair,
-                            const float (&sums)[2][2][2], const Extras& extras) {
+// What a tile's sums start from.
+template <typename T, int kColumns, End kEnd>
+__device__ void begin_sums(const KernelArgs& args, const Part<T, kColumns>& part, const uint32_t (&bias)[kColumns / 8],
+                           float (&sums)[kColumns / 2]) {
+  constexpr int kEights = kColumns / 8;
+#pragma unroll
+  for (int j = 0; j < kEights; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[4 * j + i] = number<T>(bias[j], i % 2);
+  }
+  if (kEnd == End::shared) return;
+  const auto add_rows = [&](const void* from, int half, auto&& at) {
+#pragma unroll
+    for (int j = 0; j < kEights; ++j) {
+      if (part.column(j) >= args.channels) continue;
+      const uint32_t two = load_two<T>(from, at(j));
+#pragma unroll
+      for (int i = 0; i < 2; ++i) sums[4 * j + 2 * half + i] += number<T>(two, i);
+    }
+  };
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float values[4];
-    exchange(sums[half][0][0], sums[half][0][1], sums[half][1][0], sums[half][1][1], part.odd, values);
-    add<T>(extras.bias, values);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) values[i] *= args.scale;
-    if (args.addend != nullptr) add<T>(extras.addend[half], values);
-    if (args.image_bias != nullptr) add<T>(extras.image_bias[half], values);
-    if (args.activation != Activation::none) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) values[i] = activated(values[i], args.activation);
-    }
-    add<T>(extras.residual[half], values);
-    if (part.places[half].inside && part.has(pair))
-      store_four<T>(args.result, part.places[half].at + part.channel(pair), values);
-  }
-}
-
-// All pairs of a tile. The residual: all of it, loaded before, or none; then it is loaded here, some columns ahead.
-template <typename T, int kColumns, int kLoaded>
-__device__ void finish_tile(const KernelArgs& args, const Part<T, kColumns>& part, const float (&sums)[kColumns / 2],
-                            const Four (&bias)[kColumns / 16], const Four (&loaded)[kLoaded][2]) {
-  constexpr int kPairs = kColumns / 16, kAhead = 4;
-  constexpr bool kHasAll = kLoaded == kPairs;
-#pragma unroll
-  for (int first = 0; first < kPairs; first += kAhead) {
-    Four image_bias[kAhead][2], addend[kAhead][2], residual[kAhead][2];
-    part.load_rows(args.image_bias, first, image_bias, true);
-    part.load_rows(args.addend, first, addend);
-    if constexpr (!kHasAll) part.load_rows(args.residual, first, residual);
-#pragma unroll
-    for (int p = 0; p < kAhead; ++p) {
-      if (first + p >= kPairs) continue;
-      const int j = 8 * (first + p);
-      Extras extras{bias[first + p], {image_bias[p][0], image_bias[p][1]}, {addend[p][0], addend[p][1]}, {}};
-#pragma unroll
-      for (int half = 0; half < 2; ++half)
-        extras.residual[half] = kHasAll ? loaded[kHasAll ? first + p : 0][half] : residual[p][half];
-      finish_pair<T, kColumns>(args, part, first + p,
-                               {{{sums[j], sums[j + 1]}, {sums[j + 4], sums[j + 5]}},
-                                {{sums[j + 2], sums[j + 3]}, {sums[j + 6], sums[j + 7]}}},
-                               extras);
+    const Place& place = part.places[half];
+    if (!place.inside) continue;
+    if (kEnd == End::plain && args.image_bias != nullptr)
+      add_rows(args.image_bias, half, [&](int j) { return place.at_image_bias + part.column(j); });
+    if (args.addend == nullptr) continue;
+    if constexpr (kEnd == End::plain) {
+      add_rows(args.addend, half, [&](int j) { return place.at + part.column(j); });
+    } else {
+      // It has all h, then all g.
+      const int first = part.first_column / 2 + part.quarter * 2;
+      add_rows(args.addend, half,
+               [&](int j) { return 2 * place.at + first + j / 2 * 8 + (j % 2) * args.result_channels; });
     }
   }
 }
 
-// A tile whose steps the cluster's blocks share: each writes its sums to its shared memory, and then adds up, in the
-// order of the blocks, and finishes every so many pairs.
+// The end of a tile: sums, activation, residual.
 template <typename T, int kColumns>
-__device__ void finish_shares(const KernelArgs& args, const Part<T, kColumns>& part, const Role& role,
+__device__ void finish_plain(const KernelArgs& args, const Part<T, kColumns>& part, const float (&sums)[kColumns / 2],
+                             const Four (&residual)[kColumns / 16][2]) {
+#pragma unroll
+  for (int pair = 0; pair < kColumns / 16; ++pair) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int j = 8 * pair + 2 * half;
+      float values[4];
+      exchange(sums[j], sums[j + 1], sums[j + 4], sums[j + 5], part.odd, values);
+      if (args.slope != 1.0f) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values[i] = values[i] >= 0.0f ? values[i] : args.slope * values[i];
+      }
+      if (args.residual != nullptr) add<T>(residual[pair][half], values);
+      if (part.places[half].inside && part.has(pair))
+        store_four<T>(args.result, part.places[half].at + part.channel(pair), values);
+    }
+  }
+}
+
+// Everything that may follow a pair's sums, of two rows.
+template <typename T, int kColumns>
+struct Extras {
+  __device__ void load(const KernelArgs& args, const Part<T, kColumns>& part, int pair) {
+    if (pair >= kColumns / 16 || !part.has(pair)) return;
+    const int channel = part.channel(pair);
+    if (args.bias != nullptr) bias = load_four<T>(args.bias, channel);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const Place& place = part.places[half];
+      if (!place.inside) continue;
+      if (args.image_bias != nullptr) image_bias[half] = load_four<T>(args.image_bias, place.at_image_bias + channel);
+      if (args.addend != nullptr) addend[half] = load_four<T>(args.addend, place.at + channel);
+      if (args.residual != nullptr) residual[half] = load_four<T>(args.residual, place.at + channel);
+    }
+  }
+  // sums: [rows][blocks of eight][two channels]
+  __device__ void finish(const KernelArgs& args, const Part<T, kColumns>& part, int pair,
+                         const float (&sums)[2][2][2]) const {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float values[4];
+      exchange(sums[half][0][0], sums[half][0][1], sums[half][1][0], sums[half][1][1], part.odd, values);
+      add<T>(bias, values);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) values[i] *= args.scale;
+      add<T>(addend[half], values);
+      add<T>(image_bias[half], values);
+      if (args.activation != Activation::none) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values[i] = activated(values[i], args.activation);
+      }
+      add<T>(residual[half], values);
+      if (part.has(pair) && part.places[half].inside)
+        store_four<T>(args.result, part.places[half].at + part.channel(pair), values);
+    }
+  }
+
+  Four bias, image_bias[2], addend[2], residual[2];
+};
+
+// The end of a tile whose steps the cluster's blocks may share: each writes its sums to its shared memory, and then
+// adds up, in the order of the blocks, and finishes every so many pairs.
+template <typename T, int kColumns>
+__device__ void finish_shared(const KernelArgs& args, const Part<T, kColumns>& part, const Role& role,
                               const float (&sums)[kColumns / 2], uint32_t memory) {
   constexpr int kThreads = kConsumers * kWarpgroup;
   const auto address = [&](int pair, int quad) {
@@ -383,58 +427,50 @@ __device__ void finish_shares(const KernelArgs& args, const Part<T, kColumns>& p
 #pragma unroll
     for (int quad = 0; quad < 2; ++quad) store_shared(address(pair, quad), &sums[8 * pair + 4 * quad]);
   }
+  // What follows is fetched a pair ahead.
+  Extras<T, kColumns> next{};
+  next.load(args, part, static_cast<int>(role.self));
   exchange_in_cluster();
+#pragma unroll 1
   for (int pair = static_cast<int>(role.self); pair < kColumns / 16; pair += args.splits) {
-    Extras extras{};
-    if (part.has(pair)) {
-      if (args.bias != nullptr) extras.bias = load_four<T>(args.bias, part.channel(pair));
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        if (!part.places[half].inside) continue;
-        const int64_t at = part.places[half].at + part.channel(pair);
-        if (args.image_bias != nullptr)
-          extras.image_bias[half] = load_four<T>(args.image_bias, part.places[half].at_image_bias + part.channel(pair));
-        if (args.addend != nullptr) extras.addend[half] = load_four<T>(args.addend, at);
-        if (args.residual != nullptr) extras.residual[half] = load_four<T>(args.residual, at);
-      }
-    }
+    const Extras<T, kColumns> extras = next;
+    next.load(args, part, pair + args.splits);
     float total[8] = {};
+#pragma unroll 2
     for (int block = 0; block < args.splits; ++block) {
 #pragma unroll
       for (int quad = 0; quad < 2; ++quad)
         add_shared(address(pair, quad), static_cast<uint32_t>(block), &total[4 * quad]);
     }
-    finish_pair<T, kColumns>(
-        args, part, pair, {{{total[0], total[1]}, {total[4], total[5]}}, {{total[2], total[3]}, {total[6], total[7]}}},
-        extras);
+    extras.finish(args, part, pair,
+                  {{{total[0], total[1]}, {total[4], total[5]}}, {{total[2], total[3]}, {total[6], total[7]}}});
   }
   // Nothing may be loaded there before all have read it.
   exchange_in_cluster();
 }
 
-// The same for h * gelu(g): of two blocks of eight columns, the first is h and the second g of eight results. The
-// addend has all h, then all g.
+// gelu(x) to within 2e-7, in half the instructions of erff(): what half a precision's rounding hides, and the end of a
+// tile of GEGLU is made of. With q = erfc(|x| / sqrt(2)) / 2, gelu(x) = max(x, 0) - |x| q.
+// Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26.
+__device__ inline float gelu_of_half(float x) {
+  constexpr float kRootHalf = 0.70710678118654752f, kLog2E = 1.4426950408889634f;
+  constexpr float kHalves[] = {0.5f * 0.254829592f, 0.5f * -0.284496736f, 0.5f * 1.421413741f, 0.5f * -1.453152027f,
+                               0.5f * 1.061405429f};
+  const float size = fabsf(x);
+  float t, power;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(t) : "f"(fmaf(0.3275911f * kRootHalf, size, 1.0f)));
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * (-0.5f * kLog2E) * x));
+  float q = kHalves[4];
+#pragma unroll
+  for (int i = 3; i >= 0; --i) q = fmaf(q, t, kHalves[i]);
+  return fmaf(-size * power, q * t, fmaxf(x, 0.0f));
+}
+
+// The end of a tile of h * gelu(g): of two blocks of eight columns, the first is h and the second g of eight results.
 template <typename T, int kColumns>
-__device__ void finish_geglu_tile(const KernelArgs& args, const Part<T, kColumns>& part,
-                                  const float (&sums)[kColumns / 2], const Four (&bias)[kColumns / 16]) {
-  constexpr int kPairs = kColumns / 16;
-  const int inner = args.result_channels;
+__device__ void finish_geglu(const KernelArgs& args, const Part<T, kColumns>& part, const float (&sums)[kColumns / 2]) {
 #pragma unroll
-  for (int first = 0; first + 1 < kPairs; first += 2) {
-    uint32_t addend[2][2][2] = {};  // of two pairs, h and g; of two rows each
-    if (args.addend != nullptr) {
-#pragma unroll
-      for (int p = 0; p < 2; ++p) {
-        const int channel = part.first_column / 2 + (first + p) * 8 + part.quarter * 2;
-        if (channel >= inner) continue;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          if (!part.places[half].inside) continue;
-          addend[p][0][half] = load_two<T>(args.addend, 2 * part.places[half].at + channel);
-          addend[p][1][half] = load_two<T>(args.addend, 2 * part.places[half].at + inner + channel);
-        }
-      }
-    }
+  for (int first = 0; first + 1 < kColumns / 16; first += 2) {
     const int channel = part.first_column / 2 + first * 8 + (part.odd ? 8 : 0) + part.quarter / 2 * 4;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -443,91 +479,131 @@ __device__ void finish_geglu_tile(const KernelArgs& args, const Part<T, kColumns
       for (int p = 0; p < 2; ++p) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const int j = 2 * (first + p);
-          const float h =
-              sums[4 * j + 2 * half + i] + number<T>(bias[first + p].bits.x, i) + number<T>(addend[p][0][half], i);
-          const float g = sums[4 * (j + 1) + 2 * half + i] + number<T>(bias[first + p].bits.y, i) +
-                          number<T>(addend[p][1][half], i);
-          products[p][i] = h * activated(g, Activation::gelu);
+          const int h = 8 * (first + p) + 2 * half + i;
+          products[p][i] = sums[h] * gelu_of_half(sums[h + 4]);
         }
       }
       float values[4];
       exchange(products[0][0], products[0][1], products[1][0], products[1][1], part.odd, values);
-      if (part.places[half].inside && channel < inner)
+      if (part.places[half].inside && channel < args.result_channels)
         store_four<T>(args.result, part.places[half].at + channel, values);
     }
   }
 }
 
-// The consumers: warpgroups that multiply 64 rows of each tile.
-template <typename T, int kColumns>
+// How a block's warpgroups share its tiles.
+enum class Work {
+  together,  // each warpgroup 64 rows of every tile
+  in_turn,   // each all rows of every second tile: one's end is hidden by the other's products
+};
+
+// To whom a warpgroup reports a stage that has been read: to every block that loads into it, those of the same row and
+// column; a thread each.
+struct Reports {
+  __device__ Reports(const KernelArgs& args, const Role& role) {
+    const int thread = threadIdx.x % kWarpgroup;
+    const int row = role.rank % args.cluster_rows, column = role.rank / args.cluster_rows;
+    any = thread < args.cluster_rows + args.cluster_columns - 1;
+    if (args.splits > 1) {
+      to = static_cast<int>(role.self);
+    } else if (thread < args.cluster_columns) {
+      to = thread * args.cluster_rows + row;
+    } else {
+      const int other = thread - args.cluster_columns;
+      to = column * args.cluster_rows + other + (other >= row ? 1 : 0);
+    }
+  }
+  __device__ void send(uint32_t empty_barrier) const {
+    if (any) arrive_at(empty_barrier, to);
+  }
+  bool any;
+  int to;
+};
+
+// The consumers: warpgroups that multiply.
+template <typename T, int kColumns, End kEnd, Work kWork>
 __device__ void multiply_tiles(const KernelArgs& args, const Role& role, uint32_t stages, uint32_t full, uint32_t empty,
                                int warpgroup) {
   constexpr int kStages = Stages<kColumns>::kCount;
-  const int row_in_cluster = role.rank % args.cluster_rows, column_in_cluster = role.rank / args.cluster_rows;
-  // A stage that has been read is reported to every block that loads into it: those of the same row and column.
-  const int thread = threadIdx.x % kWarpgroup;
-  const bool reports = thread < args.cluster_rows + args.cluster_columns - 1;
-  int reports_to;
-  if (args.splits > 1) {
-    reports_to = static_cast<int>(role.self);
-  } else if (thread < args.cluster_columns) {
-    reports_to = thread * args.cluster_rows + row_in_cluster;
-  } else {
-    const int other = thread - args.cluster_columns;
-    reports_to = column_in_cluster * args.cluster_rows + other + (other >= row_in_cluster ? 1 : 0);
-  }
+  constexpr bool kInTurn = kWork == Work::in_turn;
+  constexpr int kHalves = kInTurn ? 2 : 1;  // of a tile's rows, that this warpgroup multiplies
+  const int first_row = kInTurn ? 0 : warpgroup * 64, steps = role.end - role.begin;
+  const Reports reports(args, role);
+  const auto take_turn = [&] { wait_at(kTurnBarrier + warpgroup, kConsumers * kWarpgroup); };
+  const auto pass_turn = [&] { arrive_for(kTurnBarrier + 1 - warpgroup, kConsumers * kWarpgroup); };
+  if (kInTurn && warpgroup == 1) pass_turn();
 
-  int stage = 0;
-  uint32_t parity = 0;
-  for (int cluster_tile = role.first; cluster_tile < role.tiles; cluster_tile += role.stride) {
+  for (int number = kInTurn ? warpgroup : 0;; number += kInTurn ? 2 : 1) {
+    const int cluster_tile = role.first + number * role.stride;
+    if (cluster_tile >= role.tiles) break;
     const Tile tile = tile_of(args, cluster_tile, role.rank);
-    const Part<T, kColumns> part(args, tile, warpgroup * 64);
-    // What the end needs is fetched now, as far as there are registers for it: it arrives while products are under way.
-    constexpr int kEarly = kColumns <= 160 ? kColumns / 16 : 1;
-    Four bias[kColumns / 16], residual[kEarly][2];
-    if (args.geglu) {
-      part.load_geglu_bias(bias);
-    } else if (args.splits == 1) {
-      part.load_bias(0, bias);
-      if constexpr (kEarly > 1) part.load_rows(args.residual, 0, residual);
+    float sums[kHalves][kColumns / 2];
+    Four residual[kColumns / 16][2];
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      const Part<T, kColumns> part(args, tile, first_row + half * 64);
+      uint32_t bias[kColumns / 8] = {};
+      if constexpr (kEnd != End::shared) part.load_bias(bias);
+      wait_for_previous_kernel();
+      // The residual is on its way while products are made, where there are registers for it.
+      if constexpr (kEnd == End::plain && !kInTurn) part.load_residual(residual);
+      begin_sums<T, kColumns, kEnd>(args, part, bias, sums[half]);
+      pin(sums[half]);
     }
-    float sums[kColumns / 2];
-    pin(sums);
-    int last_stage = 0;
-    for (int step = role.begin; step < role.end; ++step) {
+    int stage = number * steps % kStages, last_stage = 0;
+    uint32_t parity = number * steps / kStages & 1;
+    const auto multiply = [&] {
       wait(full + stage * 8, parity);
       const uint32_t pixels = stages + stage * Stages<kColumns>::kBytes;
-      const uint64_t a = matrix_descriptor(pixels + warpgroup * 64 * kRowBytes);
+      const uint64_t a = matrix_descriptor(pixels + first_row * kRowBytes);
       const uint64_t b = matrix_descriptor(pixels + kTileRows * kRowBytes);
       fence_products();
 #pragma unroll
-      for (int k = 0; k < kTileDepth / kDepthOfProduct; ++k)
-        WarpgroupProduct<T, kColumns>::run(sums, a + k * 2, b + k * 2, step > role.begin || k > 0);
-      commit_products();
-      if (step > role.begin) {
-        wait_for_products<1>();
-        if (reports) arrive_at(empty + last_stage * 8, reports_to);
+      for (int k = 0; k < kTileDepth / kDepthOfProduct; ++k) {
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half)
+          WarpgroupProduct<T, kColumns>::run(sums[half], a + half * (64 * kRowBytes / 16) + k * 2, b + k * 2);
       }
+      commit_products();
+    };
+    const auto advance = [&] {
       last_stage = stage;
       if (++stage == kStages) {
         stage = 0;
         parity ^= 1;
       }
+    };
+    if (kInTurn) take_turn();
+    // The first step stands alone: where what the sums start from and what products make of them meet in a loop, the
+    // compiler has each product wait for the one before.
+    multiply();
+    advance();
+    for (int step = 1; step < steps; ++step) {
+      multiply();
+      wait_for_products<1>();
+      reports.send(empty + last_stage * 8);
+      advance();
     }
+    if (kInTurn) pass_turn();
     wait_for_products<0>();
-    pin(sums);
-    if (reports) arrive_at(empty + last_stage * 8, reports_to);
-    if (args.splits > 1)
-      finish_shares<T, kColumns>(args, part, role, sums, stages);
-    else if (args.geglu)
-      finish_geglu_tile<T, kColumns>(args, part, sums, bias);
-    else
-      finish_tile<T, kColumns, kEarly>(args, part, sums, bias, residual);
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) pin(sums[half]);
+    reports.send(empty + last_stage * 8);
+#pragma unroll
+    for (int half = 0; half < kHalves; ++half) {
+      const Part<T, kColumns> part(args, tile, first_row + half * 64);
+      if constexpr (kEnd == End::plain && kInTurn) part.load_residual(residual);
+      if constexpr (kEnd == End::shared)
+        finish_shared<T, kColumns>(args, part, role, sums[half], stages);
+      else if constexpr (kEnd == End::geglu)
+        finish_geglu<T, kColumns>(args, part, sums[half]);
+      else
+        finish_plain<T, kColumns>(args, part, sums[half], residual);
+    }
   }
 }
 
-template <typename T, int kColumns>
+template <typename T, int kColumns, End kEnd, Work kWork>
 __global__ void __launch_bounds__(kBlockThreads, 1)
     product_kernel(const __grid_constant__ CUtensorMap x, const __grid_constant__ CUtensorMap w,
                    const __grid_constant__ KernelArgs args, int cluster_tiles) {
@@ -538,9 +614,10 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
   if (threadIdx.x == 0) {
     prefetch_map(&x);
     prefetch_map(&w);
+    const int readers = kWork == Work::in_turn ? 1 : kConsumers;
     for (int i = 0; i < kStages; ++i) {
       init_barrier(full + i * 8, 1);
-      init_barrier(empty + i * 8, static_cast<uint32_t>(kConsumers * (args.cluster_rows + args.cluster_columns - 1)));
+      init_barrier(empty + i * 8, static_cast<uint32_t>(readers * (args.cluster_rows + args.cluster_columns - 1)));
     }
     fence_barrier_init();
   }
@@ -558,7 +635,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     for (int cluster_tile = role.first; cluster_tile < role.tiles; cluster_tile += role.stride) {
       if (loads) loader.load(tile_of(args, cluster_tile, role.rank));
       __syncwarp();
-      if (args.splits > 1) {
+      if constexpr (kEnd == End::shared) {
         exchange_in_cluster();  // the sums are written
         exchange_in_cluster();  // and read
         fence_shared();
@@ -566,8 +643,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     }
   } else {
     take_registers<232>();
-    wait_for_previous_kernel();
-    multiply_tiles<T, kColumns>(args, role, stages, full, empty, warpgroup);
+    multiply_tiles<T, kColumns, kEnd, kWork>(args, role, stages, full, empty, warpgroup);
   }
   // Others may still send to this block, or report to it.
   __syncwarp();
@@ -616,7 +692,13 @@ inline std::array<int, 3> share_of_box(const Box& box, int shares) {
   return sides;
 }
 
-template <typename T, int kColumns>
+inline End end_of(const HopperProduct& p, int splits) {
+  const bool is_plain = p.scale == 1.0f && (p.activation == Activation::none || p.activation == Activation::relu ||
+                                            p.activation == Activation::leaky_relu);
+  return p.geglu ? End::geglu : is_plain && splits == 1 ? End::plain : End::shared;
+}
+
+template <typename T, int kColumns, End kEnd, Work kWork>
 void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocessors, cudaStream_t stream) {
   KernelArgs args{};
   const int phases = p.enlarged ? 4 : 1;
@@ -644,7 +726,7 @@ void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocess
   args.rows_per_image = static_cast<int>(std::max<int64_t>(1, p.rows_per_image));
   args.scale = p.scale;
   args.activation = p.activation;
-  args.geglu = p.geglu;
+  args.slope = p.activation == Activation::relu ? 0.0f : p.activation == Activation::leaky_relu ? kLeakySlope : 1.0f;
   args.bias = p.bias;
   args.addend = p.addend;
   args.image_bias = p.image_bias;
@@ -662,23 +744,38 @@ void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocess
 
   const int tiles_of_cluster = tiling.cluster_rows * tiling.cluster_columns, cluster = tiles_of_cluster * tiling.splits;
   const int cluster_tiles = args.row_tiles * args.column_tiles * phases / tiles_of_cluster;
-  const auto kernel = product_kernel<T, kColumns>;
+  const auto kernel = product_kernel<T, kColumns, kEnd, kWork>;
   static DevicesSeen prepared;
   allow_shared(kernel, Stages<kColumns>::kShared, prepared);
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(std::min(cluster_tiles, multiprocessors / cluster) * cluster));
-  config.blockDim = dim3(kBlockThreads);
-  config.dynamicSmemBytes = Stages<kColumns>::kShared;
-  config.stream = stream;
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeClusterDimension;
-  attributes[0].val.clusterDim.x = static_cast<unsigned>(cluster);
-  attributes[0].val.clusterDim.y = attributes[0].val.clusterDim.z = 1;
-  attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[1].val.programmaticStreamSerializationAllowed = p.ahead ? 1 : 0;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  check(cudaLaunchKernelEx(&config, kernel, x, w, args, cluster_tiles), "launching a product");
+  const dim3 blocks(static_cast<unsigned>(std::min(cluster_tiles, multiprocessors / cluster) * cluster));
+  launch(kernel, {blocks, kBlockThreads, Stages<kColumns>::kShared, stream, cluster, p.ahead}, "launching a product", x,
+         w, args, cluster_tiles);
+}
+
+// Whether the kernel exists in which warpgroups take turns: two hundred registers are its sums.
+constexpr bool takes_turns(int columns, End end) {
+  return (columns == 128 || columns == 160) && end != End::shared;
+}
+
+template <typename T, int kColumns, End kEnd>
+void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocessors, cudaStream_t stream) {
+  if constexpr (takes_turns(kColumns, kEnd)) {
+    if (tiling.in_turn) return launch<T, kColumns, kEnd, Work::in_turn>(p, tiling, multiprocessors, stream);
+  }
+  launch<T, kColumns, kEnd, Work::together>(p, tiling, multiprocessors, stream);
+}
+
+template <typename T, int kColumns>
+void launch(const HopperProduct& p, const HopperTiling& tiling, int multiprocessors, cudaStream_t stream) {
+  switch (end_of(p, tiling.splits)) {
+    case End::plain:
+      return launch<T, kColumns, End::plain>(p, tiling, multiprocessors, stream);
+    case End::geglu:
+      if constexpr (kColumns % 32 == 0) return launch<T, kColumns, End::geglu>(p, tiling, multiprocessors, stream);
+      return check(cudaErrorInvalidValue, "choosing a product's columns");
+    case End::shared:
+      return launch<T, kColumns, End::shared>(p, tiling, multiprocessors, stream);
+  }
 }
 
 template <typename T>

@@ -48,6 +48,7 @@ struct HopperTiling {
   int columns = 128;
   int cluster_rows = 1, cluster_columns = 1;
   int splits = 1;
+  bool in_turn = false;  // a block's two halves work on a tile each, in turn, rather than both on each
 };
 
 // Whether the library was built with these kernels.
