@@ -38,9 +38,11 @@ struct CudaConvWeights : ConvWeights {
 };
 
 constexpr int64_t kChannelMultiple = 8;
-// What pixels gathered for a convolution, and scores of an attention without a fused kernel, may take.
+// What pixels gathered for a convolution may take.
 constexpr size_t kGathered = size_t{64} << 20;
-constexpr size_t kSliced = size_t{16} << 20;
+// What scores of an attention without a fused kernel may take, in f32. With fewer queries at a time than 512 of SDXL's
+// VAE, the products have too few tiles: ten times as long.
+constexpr size_t kScores = size_t{128} << 20, kScoresOfSlice = size_t{32} << 20;
 
 int64_t rounded_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -790,7 +792,7 @@ class CudaDevice final : public Device {
                         const Tensor& out) {
     const auto element = static_cast<int64_t>(size_of(dtype_));
     const int64_t channels = problem.heads * problem.head_size;
-    const size_t limit = options_.slice_attention ? kSliced : kGathered;
+    const size_t limit = options_.slice_attention ? kScoresOfSlice : kScores;
     const int64_t slice =
         std::clamp<int64_t>(static_cast<int64_t>(limit / sizeof(float)) / problem.keys, 1, problem.queries);
     // Rows of whole vectors: a product's operands should not be at odd addresses.

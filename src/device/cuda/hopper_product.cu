@@ -12,6 +12,7 @@ struct TileCost {
 };
 constexpr TileCost kTileCosts[] = {{80, 0.30, 3.0}, {128, 0.33, 3.2}, {160, 0.41, 3.5}, {256, 0.60, 5.0}};
 constexpr double kSharing = 6.0;  // what a tile's blocks take to add up their sums
+constexpr double kAlone = 1.3;    // their steps, whose loads nobody shares
 // Numbers of splits, and the share of the multiprocessors that clusters of so many blocks find room on.
 struct Split {
   int blocks;
@@ -43,8 +44,8 @@ Choice choose(const HopperProduct& p, int multiprocessors, int only_splits) {
       if (splits > 1 && (p.geglu || steps / splits < 4)) continue;
       const auto waves =
           static_cast<double>(hopper::divided_up(tiles, static_cast<int64_t>(room * multiprocessors) / splits));
-      const double time = waves * (static_cast<double>(hopper::divided_up(steps, splits)) * tile.step + tile.finish +
-                                   (splits > 1 ? kSharing : 0.0));
+      const double own_steps = static_cast<double>(hopper::divided_up(steps, splits)) * tile.step;
+      const double time = waves * (splits > 1 ? own_steps * kAlone + tile.finish + kSharing : own_steps + tile.finish);
       if (best.time < 0 || time < best.time) best = {tile, splits, time};
     }
   }
