@@ -21,6 +21,7 @@ void register_mode_routes(Router& router, const ContextPtr& context);
 void register_openai_routes(Router& router, const ContextPtr& context);
 void register_sdapi_routes(Router& router, const ContextPtr& context);
 void register_status_routes(Router& router, const ContextPtr& context);
+void register_ui_routes(Router& router);
 
 // Switches the mode of requests that name none; returns once it is done. Throws Error: not_found for an unknown mode,
 // and why the model could not be loaded.

@@ -47,18 +47,6 @@ void register_document_routes(Router& router, const ContextPtr& context) {
             {.tag = "Documents",
              .summary = "This interface as a page, to read and to try",
              .responses = {{200, "The page.", {{"text/html; charset=utf-8", nullptr}}}}});
-  add_route(router,
-            {.method = "GET",
-             .pattern = "/",
-             .handler = [](HttpRequest&) -> boost::asio::awaitable<HttpResponse> {
-               HttpResponse response;
-               response.status = 307;
-               response.headers.emplace_back("Location", "/docs");
-               co_return response;
-             }},
-            {.tag = "Documents",
-             .summary = "Leads to /docs",
-             .responses = {{307, "See `Location`.", {}, {{"Location", "/docs"}}}}});
   // Last: the document is of the routes that are there by then, its own among them.
   const auto document = std::make_shared<std::string>();
   add_route(router,
@@ -85,6 +73,7 @@ void register_routes(Router& router, const std::shared_ptr<ServerContext>& conte
   register_status_routes(router, context);
   register_metrics_routes(router, context);
   register_storage_routes(router, context);
+  register_ui_routes(router);
   register_document_routes(router, context);
 }
 

@@ -307,10 +307,7 @@ TEST(Status, TellsOfTheProcessAndTheModels) {
   EXPECT_TRUE(memory.at("gpu").is_null()) << "this server computes on the CPU";
 }
 
-TEST(Status, RootLeadsToTheDocumentsPage) {
-  const Answer root = compatible_server().get("/");
-  EXPECT_EQ(root.status, 307);
-  EXPECT_EQ(root.header("location"), "/docs");
+TEST(Status, TheDocumentsPageAsksNoOtherHost) {
   const Answer docs = compatible_server().get("/docs");
   EXPECT_EQ(docs.status, 200);
   EXPECT_EQ(docs.header("content-type"), "text/html; charset=utf-8");

@@ -1,0 +1,74 @@
+// Requests to the server that the page came from, with its API key where it wants one.
+
+const KEY_NAME = "dreamlab.key";
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number, // 0: the server could not be reached
+    message: string,
+    readonly retryAfter: number | null = null, // seconds
+  ) {
+    super(message);
+  }
+  get unreachable(): boolean {
+    return this.status === 0;
+  }
+}
+
+export function storedKey(): string {
+  return localStorage.getItem(KEY_NAME) ?? "";
+}
+
+export function storeKey(key: string): void {
+  if (key) localStorage.setItem(KEY_NAME, key);
+  else localStorage.removeItem(KEY_NAME);
+}
+
+// The server's words of what went wrong, in one line.
+async function messageOf(response: Response): Promise<string> {
+  const text = await response.text().catch(() => "");
+  try {
+    const detail = (JSON.parse(text) as { detail?: unknown }).detail;
+    if (typeof detail === "string") return detail;
+    if (Array.isArray(detail))
+      return detail
+        .map((entry) => {
+          const { loc, msg } = entry as { loc?: unknown[]; msg?: string };
+          return loc ? `${loc.slice(1).join(".")}: ${msg}` : String(msg);
+        })
+        .join("; ");
+  } catch {
+    // Not the server's own answer: a proxy's page.
+  }
+  return `the server answered ${response.status}`;
+}
+
+export async function send(path: string, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers(init.headers);
+  const key = storedKey();
+  if (key) headers.set("Authorization", `Bearer ${key}`);
+  let response: Response;
+  try {
+    response = await fetch(path, { ...init, headers });
+  } catch (error) {
+    if (init.signal?.aborted) throw error;
+    throw new ApiError(0, "the server cannot be reached");
+  }
+  if (response.ok) return response;
+  const wait = Number(response.headers.get("Retry-After"));
+  throw new ApiError(response.status, await messageOf(response), wait > 0 ? wait : null);
+}
+
+export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await send(path, { signal })).json() as Promise<T>;
+}
+
+export async function postJson<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  const response = await send(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
+  return response.json() as Promise<T>;
+}

@@ -1,0 +1,14 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { App } from "./app";
+import "./app.css";
+import { loadGallery } from "./state/gallery";
+import { resumeJobs } from "./state/jobs";
+
+void loadGallery();
+resumeJobs();
+createRoot(document.getElementById("root")!).render(
+  <StrictMode>
+    <App />
+  </StrictMode>,
+);

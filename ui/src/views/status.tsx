@@ -1,0 +1,155 @@
+import { type FormEvent, useEffect, useState } from "react";
+import { storedKey, storeKey } from "../api/client";
+import { memory as fetchMemory, modes as fetchModes, switchMode } from "../api/server";
+import type { Memory, Modes } from "../api/types";
+import { Field } from "../parts/field";
+import { refreshServer, server } from "../state/server";
+import { useStore } from "../state/store";
+
+const GIB = 2 ** 30;
+const gib = (bytes: number) => `${(bytes / GIB).toFixed(1)} GiB`;
+const POLL_MS = 2000;
+
+function Meter({ label, value, max }: { label: string; value: number; max: number }) {
+  return (
+    <div className="meter">
+      <span>{label}</span>
+      <meter min={0} max={max} value={value} aria-label={label} />
+      <span>
+        {gib(value)} of {gib(max)}
+      </span>
+    </div>
+  );
+}
+
+function MemoryPart() {
+  const [memory, setMemory] = useState<Memory | null>(null);
+  useEffect(() => {
+    const look = () => {
+      if (!document.hidden) fetchMemory().then(setMemory, () => setMemory(null));
+    };
+    look();
+    const timer = setInterval(look, POLL_MS);
+    return () => clearInterval(timer);
+  }, []);
+  if (!memory) return null;
+  const { gpu } = memory;
+  return (
+    <section aria-labelledby="memory">
+      <h2 id="memory">Memory</h2>
+      <Meter label="This machine" value={memory.total_bytes - memory.available_bytes} max={memory.total_bytes} />
+      <Meter label="Dream Lab" value={memory.process_bytes} max={memory.total_bytes} />
+      {gpu && (
+        <>
+          <Meter label="GPU" value={gpu.total_bytes - gpu.free_bytes} max={gpu.total_bytes} />
+          <Meter label="Weights" value={gpu.weights_bytes} max={gpu.total_bytes} />
+          <Meter label="Pictures under way" value={gpu.activations_bytes + gpu.recordings_bytes} max={gpu.total_bytes} />
+        </>
+      )}
+    </section>
+  );
+}
+
+function ModesPart() {
+  const [modes, setModes] = useState<Modes | null>(null);
+  const [busy, setBusy] = useState<string | null>(null);
+  const [error, setError] = useState<string | null>(null);
+  useEffect(() => {
+    fetchModes().then(setModes, () => setModes(null));
+  }, []);
+  if (!modes || modes.modes.length === 0) return null;
+  const change = async (name: string) => {
+    setBusy(name);
+    setError(null);
+    try {
+      await switchMode(name);
+      setModes(await fetchModes());
+      await refreshServer();
+    } catch (failure) {
+      setError(failure instanceof Error ? failure.message : String(failure));
+    }
+    setBusy(null);
+  };
+  return (
+    <section aria-labelledby="modes">
+      <h2 id="modes">Modes</h2>
+      <ul className="plain">
+        {modes.modes.map(({ name }) => (
+          <li key={name}>
+            <button type="button" aria-pressed={modes.current === name} disabled={busy !== null} onClick={() => void change(name)}>
+              {busy === name ? `${name}: being loaded …` : name}
+            </button>
+          </li>
+        ))}
+      </ul>
+      {error && (
+        <p className="error" role="alert">
+          {error}
+        </p>
+      )}
+    </section>
+  );
+}
+
+export function KeyForm() {
+  const [key, setKey] = useState(storedKey());
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    storeKey(key);
+    void refreshServer();
+  };
+  return (
+    <form onSubmit={submit} aria-label="API key">
+      <Field label="API key" hint="Kept in this browser; needed where the server was started with API_KEY.">
+        {(id) => (
+          <span className="joined">
+            <input id={id} type="password" autoComplete="off" value={key} onChange={(event) => setKey(event.target.value)} />
+            <button type="submit">Keep</button>
+          </span>
+        )}
+      </Field>
+    </form>
+  );
+}
+
+export function StatusView() {
+  const { status } = useStore(server);
+  const model = status?.sd;
+  return (
+    <>
+      {model && (
+        <section aria-labelledby="model">
+          <h2 id="model">Model</h2>
+          <dl>
+            {(
+              [
+                ["Model", model.model ?? (model.error ? `could not be loaded: ${model.error}` : "being loaded")],
+                ["Family", model.family],
+                ["Computes on", model.device],
+                ["Mode", model.mode],
+                ["Queue", `${model.queue.running} under way, ${model.queue.waiting} waiting, room for ${model.queue.max}`],
+              ] as [string, string | null][]
+            ).map(
+              ([name, value]) =>
+                value && (
+                  <div key={name}>
+                    <dt>{name}</dt>
+                    <dd>{value}</dd>
+                  </div>
+                ),
+            )}
+          </dl>
+        </section>
+      )}
+      <ModesPart />
+      <MemoryPart />
+      <section aria-labelledby="access">
+        <h2 id="access">Access</h2>
+        <KeyForm />
+        <p>
+          The interface for programs is described at <a href="/docs">/docs</a>.
+        </p>
+      </section>
+    </>
+  );
+}
