@@ -1,5 +1,7 @@
 # dreamlab_ui(TARGET): gives TARGET the table server/ui_files.inc, the pages of ui/ as they are sent. They are built with npm packages
 # that ui/package-lock.json pins.
+include(DreamlabNpm)
+
 function(dreamlab_ui target)
   set(source ${PROJECT_SOURCE_DIR}/ui)
   set(work ${PROJECT_BINARY_DIR}/ui)
@@ -7,14 +9,7 @@ function(dreamlab_ui target)
   set(configs index.html tsconfig.json vite.config.ts)
   file(GLOB_RECURSE pages CONFIGURE_DEPENDS ${source}/src/*)
   list(TRANSFORM configs PREPEND ${source}/ OUTPUT_VARIABLE config_files)
-  add_custom_command(
-    OUTPUT ${work}/fetched
-    COMMAND ${CMAKE_COMMAND} -DNPM=${DREAMLAB_NPM} -DSOURCE=${source} -DWORK=${work} "-DWHAT=What the web UI is built with"
-            -P ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
-    DEPENDS ${source}/package.json ${source}/package-lock.json ${source}/.npmrc
-            ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
-    COMMENT "Fetching with npm what the web UI is built with"
-    VERBATIM)
+  dreamlab_fetch_npm(${source} ${work} "What the web UI is built with")
   add_custom_command(
     OUTPUT ${table}
     # Packages are found beside the sources, and the source tree stays clean: the sources go to the packages.

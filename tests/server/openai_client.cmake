@@ -1,14 +1,7 @@
 # The official OpenAI client (npm), pinned by version and hash, and a script that uses it: for test_server.
 set(source ${CMAKE_CURRENT_LIST_DIR}/openai_client)
 set(work ${PROJECT_BINARY_DIR}/openai_client)
-add_custom_command(
-  OUTPUT ${work}/fetched
-  COMMAND ${CMAKE_COMMAND} -DNPM=${DREAMLAB_NPM} -DSOURCE=${source} -DWORK=${work}
-          "-DWHAT=The OpenAI client (npm package openai)" -P ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
-  DEPENDS ${source}/package.json ${source}/package-lock.json ${source}/.npmrc
-          ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
-  COMMENT "Fetching the OpenAI client with npm"
-  VERBATIM)
+dreamlab_fetch_npm(${source} ${work} "The OpenAI client (npm package openai)")
 add_custom_target(openai_client DEPENDS ${work}/fetched)
 # Beside node_modules, where node looks for what a script imports.
 configure_file(${source}/client.mjs ${work}/client.mjs COPYONLY)

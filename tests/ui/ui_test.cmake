@@ -5,14 +5,7 @@ if(DREAMLAB_SANITIZE)
 endif()
 set(source ${CMAKE_CURRENT_LIST_DIR})
 set(work ${PROJECT_BINARY_DIR}/ui_test)
-add_custom_command(
-  OUTPUT ${work}/fetched
-  COMMAND ${CMAKE_COMMAND} -DNPM=${DREAMLAB_NPM} -DSOURCE=${source} -DWORK=${work} "-DWHAT=What the web UI is tested with"
-          -P ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
-  DEPENDS ${source}/package.json ${source}/package-lock.json ${source}/.npmrc
-          ${PROJECT_SOURCE_DIR}/cmake/fetch_npm_packages.cmake
-  COMMENT "Fetching with npm what the web UI is tested with"
-  VERBATIM)
+dreamlab_fetch_npm(${source} ${work} "What the web UI is tested with")
 add_custom_target(ui_test ALL DEPENDS ${work}/fetched)
 # Beside node_modules, where node looks for what a script imports.
 foreach(name harness.mjs ui.test.mjs)

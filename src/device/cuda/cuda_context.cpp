@@ -202,8 +202,7 @@ DeviceMemory CudaContext::memory() const {
 }
 
 void CudaContext::trim() {
-  synchronize();
-  activations_->trim();
+  activations_->trim();  // waits for the stream
   recorded_.trim();
 }
 

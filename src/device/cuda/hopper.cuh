@@ -18,6 +18,8 @@
 
 namespace dreamlab::cuda::hopper {
 
+constexpr int kWarpgroup = 128;  // threads
+
 __device__ inline uint32_t shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
@@ -65,6 +67,18 @@ __device__ inline void wait_at(int barrier, int threads) {
 __device__ inline void arrive_for(int barrier, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
+// Warpgroups that take turns. Each has a barrier of its own, from `first_barrier` on, where it and the one before it
+// meet.
+struct Turns {
+  int first_barrier, warpgroup, warpgroups;
+
+  // Once, before the first turn.
+  __device__ void begin() const {
+    if (warpgroup == warpgroups - 1) pass();
+  }
+  __device__ void take() const { wait_at(first_barrier + warpgroup, 2 * kWarpgroup); }
+  __device__ void pass() const { arrive_for(first_barrier + (warpgroup + 1) % warpgroups, 2 * kWarpgroup); }
+};
 
 // --- Clusters ---
 __device__ inline uint32_t block_in_cluster() {

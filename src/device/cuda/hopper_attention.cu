@@ -9,7 +9,8 @@
 namespace dreamlab::cuda {
 namespace {
 
-constexpr int kWarpgroup = 128, kRows = 64;         // queries of a warpgroup
+using hopper::kWarpgroup;
+constexpr int kRows = 64;                           // queries of a warpgroup
 constexpr int kChunk = 64, kRowBytes = kChunk * 2;  // channels of a row of shared memory
 constexpr int kDepthOfProduct = 16;
 constexpr int kSharedLimit = 227 << 10, kAlignment = 1024, kBarrierBytes = 256;
@@ -64,16 +65,7 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Warpgroups hand in their products in turn, so that one's are made while the others are at their exponentials: left to
-// themselves, they would all do the same at the same time.
-constexpr int kFirstTurn = 1;  // the barrier of the first warpgroup's turn; 0 is the block's
-__device__ inline void take_turn(int warpgroup) {
-  hopper::wait_at(kFirstTurn + warpgroup, 2 * kWarpgroup);
-}
-template <int kConsumers>
-__device__ inline void pass_turn(int warpgroup) {
-  hopper::arrive_for(kFirstTurn + (warpgroup + 1) % kConsumers, 2 * kWarpgroup);
-}
+constexpr int kTurnBarrier = 1;  // the first; 0 is that of the whole block
 
 // A warpgroup's queries. A thread holds two rows of scores, eight apart, and of eight neighboring keys two.
 template <typename T, int kHead, int kKeys, int kConsumers>
@@ -91,11 +83,14 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
   const uint64_t own_queries = hopper::matrix_descriptor(queries + warpgroup * kRows * kRowBytes);
   const uint64_t first_keys = hopper::matrix_descriptor(tiles);
   const uint64_t first_values = hopper::transposed_descriptor(tiles + L::kKeyBytes, kKeys * kRowBytes);
+  // Warpgroups hand in their products in turn, so that one's are made while the others are at their exponentials: left
+  // to themselves, they would all do the same at the same time.
+  const hopper::Turns turns{kTurnBarrier, warpgroup, kConsumers};
   const auto score = [&](int tile) {
     const int stage = tile % L::kStages;
     const uint64_t keys = first_keys + static_cast<uint32_t>(stage * 2 * L::kKeyBytes / 16);
     hopper::wait(full + 8 + stage * 16, tile / L::kStages & 1);
-    if (tile == 0) take_turn(warpgroup);
+    if (tile == 0) turns.take();
     hopper::fence_products();
 #pragma unroll
     for (int k = 0; k < kHeadSteps; ++k) {
@@ -105,10 +100,10 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
       hopper::WarpgroupProduct<T, kKeys>::run(scores, a + in_chunk, b + in_chunk, k > 0);
     }
     hopper::commit_products();
-    pass_turn<kConsumers>(warpgroup);
+    turns.pass();
   };
 
-  if (warpgroup == kConsumers - 1) pass_turn<kConsumers>(warpgroup);
+  turns.begin();
   hopper::pin(out);
   hopper::pin(scores);
   hopper::wait(full, 0);
@@ -169,7 +164,7 @@ __device__ void attend(const AttentionArgs& args, uint32_t queries, uint32_t til
       for (int i = 0; i < 4; ++i) weights[k][i] = packed<T>(scores[8 * k + 2 * i], scores[8 * k + 2 * i + 1]);
     }
     hopper::wait(full + 16 + stage * 16, tile / L::kStages & 1);
-    if (tile + 1 < count) take_turn(warpgroup);
+    if (tile + 1 < count) turns.take();
     hopper::pin(out);
     hopper::fence_products();
 #pragma unroll

@@ -17,7 +17,7 @@ void multiply_bf16(const HopperProduct& product, const HopperTiling& tiling, int
 // A block computes a tile of 128 results by `columns`: one warpgroup loads, two multiply 64 rows each. Loads are 64
 // channels deep, 128 bytes, as wide as the swizzle.
 constexpr int kTileRows = 128, kTileDepth = 64, kRowBytes = kTileDepth * 2;
-constexpr int kConsumers = 2, kWarpgroup = 128, kBlockThreads = (kConsumers + 1) * kWarpgroup;
+constexpr int kConsumers = 2, kBlockThreads = (kConsumers + 1) * kWarpgroup;
 constexpr int kDepthOfProduct = 16;
 constexpr int kConsumerBarrier = 1, kTurnBarrier = 2;  // of the first warpgroup; the next one is the second's
 constexpr int kSharedLimit = 227 << 10, kAlignment = 1024, kBarrierBytes = 256;
@@ -529,9 +529,8 @@ __device__ void multiply_tiles(const KernelArgs& args, const Role& role, uint32_
   constexpr int kHalves = kInTurn ? 2 : 1;  // of a tile's rows, that this warpgroup multiplies
   const int first_row = kInTurn ? 0 : warpgroup * 64, steps = role.end - role.begin;
   const Reports reports(args, role);
-  const auto take_turn = [&] { wait_at(kTurnBarrier + warpgroup, kConsumers * kWarpgroup); };
-  const auto pass_turn = [&] { arrive_for(kTurnBarrier + 1 - warpgroup, kConsumers * kWarpgroup); };
-  if (kInTurn && warpgroup == 1) pass_turn();
+  const Turns turns{kTurnBarrier, warpgroup, kConsumers};
+  if (kInTurn) turns.begin();
 
   for (int number = kInTurn ? warpgroup : 0;; number += kInTurn ? 2 : 1) {
     const int cluster_tile = role.first + number * role.stride;
@@ -573,7 +572,7 @@ __device__ void multiply_tiles(const KernelArgs& args, const Role& role, uint32_
         parity ^= 1;
       }
     };
-    if (kInTurn) take_turn();
+    if (kInTurn) turns.take();
     // The first step stands alone: where what the sums start from and what products make of them meet in a loop, the
     // compiler has each product wait for the one before.
     multiply();
@@ -584,7 +583,7 @@ __device__ void multiply_tiles(const KernelArgs& args, const Role& role, uint32_
       reports.send(empty + last_stage * 8);
       advance();
     }
-    if (kInTurn) pass_turn();
+    if (kInTurn) turns.pass();
     wait_for_products<0>();
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) pin(sums[half]);

@@ -15,6 +15,9 @@ export class ApiError extends Error {
   }
 }
 
+// What to show of anything that was thrown.
+export const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 export function storedKey(): string {
   return localStorage.getItem(KEY_NAME) ?? "";
 }

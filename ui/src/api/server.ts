@@ -11,7 +11,6 @@ export const submitJob = (body: GenerateBody) => postJson<Job>("/api/jobs", body
 export const findJob = (id: string) => getJson<Job>(`/api/jobs/${encodeURIComponent(id)}`);
 export const cancelJob = (id: string) => send(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
 export const fetchImage = async (path: string) => (await send(path)).blob();
-export const metrics = async (signal?: AbortSignal) => (await send("/metrics", { signal })).text();
 
 export type JobEvent = { kind: "job"; job: Job } | { kind: "preview"; step: number; image: string };
 

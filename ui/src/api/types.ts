@@ -63,7 +63,6 @@ export interface GenerateBody {
   scheduler?: string;
   seed?: number;
   style_lora?: { style: string; level: number };
-  latents?: boolean;
 }
 
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";

@@ -106,5 +106,5 @@ export function sizePresets(defaultSize: string | null): SizePreset[] {
   });
 }
 
-export const levelName = (style: Style | undefined, level: number) =>
-  style && style.levels > 1 ? `${level} of ${style.levels}` : "on";
+export const levelName = (style: Style, level: number) =>
+  style.levels > 1 ? `${level} of ${style.levels}` : "on";

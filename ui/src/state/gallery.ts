@@ -1,5 +1,6 @@
 // Pictures that were made, kept in this browser (IndexedDB).
 import { type DBSchema, openDB } from "idb";
+import { wordsOf } from "../api/client";
 import type { GenerateBody } from "../api/types";
 import { createStore } from "./store";
 
@@ -29,8 +30,6 @@ export interface Gallery {
 }
 
 export const gallery = createStore<Gallery>({ loaded: false, pictures: [], error: null });
-
-const wordsOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
 export async function loadGallery(): Promise<void> {
   try {

@@ -1,6 +1,6 @@
 // Pictures on their way. What was asked for is not lost when the server is busy, goes away or starts anew, or when the
 // page is loaded again: a request carries its seed, and is sent again where the server no longer knows of it.
-import { ApiError } from "../api/client";
+import { ApiError, wordsOf } from "../api/client";
 import { cancelJob, fetchImage, findJob, jobEvents, submitJob } from "../api/server";
 import type { GenerateBody, Job } from "../api/types";
 import { keepPicture } from "./gallery";
@@ -150,8 +150,8 @@ async function run(job: RunningJob): Promise<void> {
     }
   } catch (error) {
     if (abort.signal.aborted) return;
-    const why = error instanceof Error ? error.message : String(error);
-    change(job.id, { phase: { name: "failed", why, needsKey: error instanceof ApiError && error.status === 401 } });
+    const needsKey = error instanceof ApiError && error.status === 401;
+    change(job.id, { phase: { name: "failed", why: wordsOf(error), needsKey } });
   }
 }
 

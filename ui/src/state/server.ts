@@ -1,8 +1,8 @@
 // What the server is and does, asked for while someone looks.
-import { useEffect } from "react";
 import { ApiError } from "../api/client";
 import { limits, modelsStatus } from "../api/server";
 import type { Limits, ModelsStatus } from "../api/types";
+import { usePolling } from "./polling";
 import { createStore } from "./store";
 
 export interface ServerState {
@@ -13,8 +13,6 @@ export interface ServerState {
 }
 
 export const server = createStore<ServerState>({ status: null, limits: null, away: false, needsKey: false });
-
-const POLL_MS = 2000;
 
 export async function refreshServer(): Promise<void> {
   try {
@@ -28,11 +26,5 @@ export async function refreshServer(): Promise<void> {
 }
 
 export function useServerPolling(): void {
-  useEffect(() => {
-    void refreshServer();
-    const timer = setInterval(() => {
-      if (!document.hidden) void refreshServer();
-    }, POLL_MS);
-    return () => clearInterval(timer);
-  }, []);
+  usePolling(() => void refreshServer());
 }

@@ -8,7 +8,35 @@ import { askFor, jobs } from "../state/jobs";
 import { server } from "../state/server";
 import { useStore } from "../state/store";
 
-const MOST_AT_ONCE = 8, SHOWN = 12;
+const MOST_AT_ONCE = 8;
+const SHOWN = 12;
+
+interface NumberFieldProps {
+  label: string;
+  step?: "any";
+  range?: { minimum: number; maximum: number };
+  value: string; // "": the server's
+  onChange: (value: string) => void;
+}
+
+function NumberField({ label, step, range, value, onChange }: NumberFieldProps) {
+  return (
+    <Field label={label}>
+      {(id) => (
+        <input
+          id={id}
+          type="number"
+          step={step}
+          min={range?.minimum}
+          max={range?.maximum}
+          value={value}
+          placeholder="the server's"
+          onChange={(event) => onChange(event.target.value)}
+        />
+      )}
+    </Field>
+  );
+}
 
 export function CreateView() {
   const values = useStore(form);
@@ -115,33 +143,19 @@ export function CreateView() {
         <details>
           <summary>Sampling</summary>
           <div className="row">
-            <Field label="Steps">
-              {(id) => (
-                <input
-                  id={id}
-                  type="number"
-                  min={limits?.steps.minimum}
-                  max={limits?.steps.maximum}
-                  value={values.steps}
-                  placeholder="the server's"
-                  onChange={(event) => changeForm({ steps: event.target.value })}
-                />
-              )}
-            </Field>
-            <Field label="Guidance">
-              {(id) => (
-                <input
-                  id={id}
-                  type="number"
-                  step="any"
-                  min={limits?.guidance.minimum}
-                  max={limits?.guidance.maximum}
-                  value={values.guidance}
-                  placeholder="the server's"
-                  onChange={(event) => changeForm({ guidance: event.target.value })}
-                />
-              )}
-            </Field>
+            <NumberField
+              label="Steps"
+              range={limits?.steps}
+              value={values.steps}
+              onChange={(steps) => changeForm({ steps })}
+            />
+            <NumberField
+              label="Guidance"
+              step="any"
+              range={limits?.guidance}
+              value={values.guidance}
+              onChange={(guidance) => changeForm({ guidance })}
+            />
           </div>
           <Field label="Sampler">
             {(id) => (

@@ -1,14 +1,14 @@
 import { type FormEvent, useEffect, useState } from "react";
-import { storedKey, storeKey } from "../api/client";
+import { storedKey, storeKey, wordsOf } from "../api/client";
 import { memory as fetchMemory, modes as fetchModes, switchMode } from "../api/server";
 import type { Memory, Modes } from "../api/types";
 import { Field } from "../parts/field";
+import { usePolling } from "../state/polling";
 import { refreshServer, server } from "../state/server";
 import { useStore } from "../state/store";
 
 const GIB = 2 ** 30;
 const gib = (bytes: number) => `${(bytes / GIB).toFixed(1)} GiB`;
-const POLL_MS = 2000;
 
 function Meter({ label, value, max }: { label: string; value: number; max: number }) {
   return (
@@ -24,14 +24,7 @@ function Meter({ label, value, max }: { label: string; value: number; max: numbe
 
 function MemoryPart() {
   const [memory, setMemory] = useState<Memory | null>(null);
-  useEffect(() => {
-    const look = () => {
-      if (!document.hidden) fetchMemory().then(setMemory, () => setMemory(null));
-    };
-    look();
-    const timer = setInterval(look, POLL_MS);
-    return () => clearInterval(timer);
-  }, []);
+  usePolling(() => void fetchMemory().then(setMemory, () => setMemory(null)));
   if (!memory) return null;
   const { gpu } = memory;
   return (
@@ -66,7 +59,7 @@ function ModesPart() {
       setModes(await fetchModes());
       await refreshServer();
     } catch (failure) {
-      setError(failure instanceof Error ? failure.message : String(failure));
+      setError(wordsOf(failure));
     }
     setBusy(null);
   };
