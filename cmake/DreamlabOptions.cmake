@@ -5,7 +5,8 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_UNITY_BUILD_BATCH_SIZE 6)
 if(DEFINED ENV{DREAMLAB_UNITY_BUILD})
-  set(CMAKE_UNITY_BUILD $ENV{DREAMLAB_UNITY_BUILD})
+  # Kept: CMake may run again by itself, where the variable is not set.
+  set(CMAKE_UNITY_BUILD $ENV{DREAMLAB_UNITY_BUILD} CACHE BOOL "Compile several sources at once" FORCE)
 endif()
 
 option(DREAMLAB_BUILD_TESTS "Build the tests" ON)

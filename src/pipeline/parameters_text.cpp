@@ -3,9 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <utility>
-#include <vector>
-
 #include "scheduler/sampler.h"
 
 namespace dreamlab {
@@ -25,8 +22,7 @@ std::string quoted(const std::string& value) {
   return out + "\"";
 }
 
-std::vector<Field> fields_of(const GenerationRequest& request, const std::string& model_name,
-                             const std::string& version) {
+std::vector<Field> fields_of(const GenerationRequest& request, const std::string& model_name) {
   std::vector<Field> fields = {
       {"Steps", fmt::format("{}", request.steps)},
       {"Sampler", std::string(find_sampler(request.sampler).title)},
@@ -42,18 +38,20 @@ std::vector<Field> fields_of(const GenerationRequest& request, const std::string
   // What the web UI calls the generators; its own default is the GPU's.
   if (request.noise == NoiseKind::cpu) fields.emplace_back("RNG", "CPU");
   if (!request.emphasis) fields.emplace_back("Emphasis", "None");
-  fields.emplace_back("Version", quoted(version));
   return fields;
 }
 
 }  // namespace
 
-std::string parameters_text(const GenerationRequest& request, const std::string& model_name,
-                            const std::string& version) {
+std::string parameters_text(const GenerationRequest& request, const std::string& model_name, const std::string& version,
+                            const std::vector<Field>& more) {
   std::string text = request.prompt + "\n";
   if (!request.negative_prompt.empty()) text += "Negative prompt: " + request.negative_prompt + "\n";
+  std::vector<Field> fields = fields_of(request, model_name);
+  for (const auto& [name, value] : more) fields.emplace_back(name, quoted(value));
+  fields.emplace_back("Version", quoted(version));
   std::vector<std::string> parts;
-  for (const auto& [name, value] : fields_of(request, model_name, version)) parts.push_back(name + ": " + value);
+  for (const auto& [name, value] : fields) parts.push_back(name + ": " + value);
   return text + fmt::format("{}", fmt::join(parts, ", "));
 }
 

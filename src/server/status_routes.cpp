@@ -68,6 +68,15 @@ const std::shared_ptr<const ObjectRules>& queue_rules() {
   return rules;
 }
 
+const std::shared_ptr<const ObjectRules>& defaults_rules() {
+  static const auto rules =
+      response_object("Defaults", "What holds for requests that do not say.",
+                      {count("steps", "Denoising steps.").required(),
+                       quantity("guidance_scale", "How strictly to follow the prompt.").required(),
+                       text("scheduler", "The sampler.").required()});
+  return rules;
+}
+
 const std::shared_ptr<const ObjectRules>& model_rules() {
   static const auto rules = response_object(
       "ModelStatus", "A model and the queue in front of it.",
@@ -79,6 +88,7 @@ const std::shared_ptr<const ObjectRules>& model_rules() {
        text("device", "What computes.").nullable().required(), text("dtype", "bf16, ...").nullable().required(),
        count("cross_attention_dim", "768, 1024, 2048 or 1280.").nullable().required(),
        text("default_size", "WIDTHxHEIGHT of requests that name none.").nullable().required(),
+       object("defaults", defaults_rules(), "What holds for requests that do not say.").nullable().required(),
        objects("styles", style_rules(), "Those that fit the model.").required(),
        object("queue", queue_rules(), "The queue.").required()});
   return rules;
@@ -121,6 +131,7 @@ json model_json(const PipelineService& service) {
                  {"dtype", nullptr},
                  {"cross_attention_dim", nullptr},
                  {"default_size", nullptr},
+                 {"defaults", nullptr},
                  {"styles", json::array()},
                  {"queue", queue_json(statistics.queue_depth, statistics.active, statistics.queue_max)}};
   const auto worker = service.worker();
@@ -133,6 +144,10 @@ json model_json(const PipelineService& service) {
                  {"dtype", info.dtype},
                  {"cross_attention_dim", info.cross_attention_dim},
                  {"default_size", to_string(info.default_size)},
+                 {"defaults",
+                  {{"steps", info.default_steps},
+                   {"guidance_scale", info.default_guidance},
+                   {"scheduler", info.default_scheduler}}},
                  {"styles", styles_json(info)}});
   return status;
 }

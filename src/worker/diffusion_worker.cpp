@@ -35,6 +35,18 @@ class DiffusionJob final : public ActiveJob {
   Clock::time_point started = Clock::now();
 };
 
+// What a picture tells of its style.
+std::vector<std::pair<std::string, std::string>> style_fields(const WorkerInfo& info,
+                                                              const std::optional<StyleChoice>& choice) {
+  if (!choice || choice->level == 0) return {};
+  for (const StyleInfo& style : info.styles) {
+    if (style.id != choice->style) continue;
+    const int level = std::min(choice->level, static_cast<int>(style.levels.size()));
+    return {{"Style", style.id}, {"Style level", std::to_string(level)}};
+  }
+  return {};
+}
+
 void check_prompt(std::string_view what, const std::string& prompt) {
   if (prompt.size() > kMaxPromptBytes)
     fail(ErrorKind::invalid_argument, "{} of {} bytes is too long; {} are allowed", what, prompt.size(),
@@ -185,7 +197,8 @@ JobResult DiffusionWorker::finish(ActiveJob& active) {
   job.timings.decode_ms = milliseconds_since(decoding);
 
   const auto encoding = Clock::now();
-  result.parameters = parameters_text(request, info_.model, std::string(program_name()));
+  result.parameters =
+      parameters_text(request, info_.model, std::string(program_name()), style_fields(info_, job.job.request().style));
   EncodeOptions options;
   options.texts = {{"parameters", result.parameters}};
   result.png = encode_image(*result.picture, ImageFormat::png, options);

@@ -40,5 +40,12 @@ TEST(ParametersText, NamesWhatDiffersFromTheDefaults) {
             "Denoising strength: 0.6, Clip skip: 2, Eta: 0.5, CFG Rescale: 0.7, RNG: CPU, Emphasis: None, Version: v");
 }
 
+TEST(ParametersText, TakesFurtherNamesAndValues) {
+  EXPECT_EQ(parameters_text(plain_request(), "m", "v", {{"Style", "ink, red"}, {"Style level", "2"}}),
+            "a majestic mountain landscape\n"
+            "Steps: 4, Sampler: LCM, CFG scale: 1, Seed: 42, Size: 1024x768, Model: m, Style: \"ink, red\", "
+            "Style level: 2, Version: v");
+}
+
 }  // namespace
 }  // namespace dreamlab

@@ -297,6 +297,7 @@ TEST(Status, TellsOfTheProcessAndTheModels) {
   EXPECT_EQ(models.at("sd").at("ready"), true);
   EXPECT_EQ(models.at("sd").at("model"), "tiny-sd15");
   EXPECT_EQ(models.at("sd").at("queue").at("max"), 64);
+  EXPECT_EQ(models.at("sd").at("defaults"), json({{"steps", 2}, {"guidance_scale", 1.0}, {"scheduler", "lcm"}}));
   EXPECT_EQ(models.at("sdxl").at("model"), "tiny-sdxl");
   EXPECT_EQ(models.at("sdxl").at("cross_attention_dim"),
             compatible_server().context().sdxl->worker()->info().cross_attention_dim);

@@ -1,10 +1,12 @@
 // The real program and Debian's Chromium, for tests that do what a person does.
 //   DREAMLAB_PROGRAM  the program to start
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AxeBuilder } from "@axe-core/playwright";
 import { chromium } from "playwright-core";
 
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync);
@@ -94,3 +96,30 @@ export async function paint(page, prompt, fields = {}) {
 
 export const latest = (page) => page.getByRole("list", { name: "The latest pictures" }).getByRole("listitem");
 export const underWay = (page) => page.getByRole("list", { name: "On their way" }).getByRole("listitem");
+
+export const openSampling = (page) => page.getByText("Sampling", { exact: true }).click();
+
+// Until so many pictures are there and none is on its way.
+export async function finished(page, count) {
+  await latest(page).nth(count - 1).waitFor();
+  await underWay(page).first().waitFor({ state: "detached" });
+  assert.equal(await latest(page).count(), count);
+}
+
+// Width, height and RGBA values of what an <img> shows.
+export const pixelsOf = (image) =>
+  image.evaluate(async (element) => {
+    await element.decode();
+    const canvas = new OffscreenCanvas(element.naturalWidth, element.naturalHeight);
+    const context = canvas.getContext("2d");
+    context.drawImage(element, 0, 0);
+    return { width: canvas.width, height: canvas.height, values: [...context.getImageData(0, 0, canvas.width, canvas.height).data] };
+  });
+
+// What axe finds serious in a page.
+export async function seriousFaults(page) {
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  return violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" ")}`);
+}

@@ -183,6 +183,11 @@ TEST_P(StyleTest, LevelZeroIsOffAndALevelAboveTheLadderIsItsLastRung) {
   EXPECT_EQ(styled({"paper", 8}).png, strong);
 }
 
+TEST_P(StyleTest, IsToldInThePicture) {
+  EXPECT_THAT(styled({"paper", 8}).parameters, testing::HasSubstr(", Style: paper, Style level: 2, Version: "));
+  EXPECT_THAT(styled({"paper", 0}).parameters, testing::Not(testing::HasSubstr("Style")));
+}
+
 TEST_P(StyleTest, ALevelIsTheStrengthOfTheLadder) {
   Pipeline& pipeline = golden_pipeline(GetParam().model);
   GenerationRequest request = pipeline.default_request();

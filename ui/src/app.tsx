@@ -5,9 +5,11 @@ import { useStore } from "./state/store";
 import { CreateView } from "./views/create";
 import { GalleryView } from "./views/gallery";
 import { KeyForm, StatusView } from "./views/status";
+import { UpscaleView } from "./views/upscale";
 
 const VIEWS = [
   { name: "create", title: "Create", View: CreateView },
+  { name: "upscale", title: "Upscale", View: UpscaleView },
   { name: "gallery", title: "Gallery", View: GalleryView },
   { name: "status", title: "Status", View: StatusView },
 ];

@@ -4,9 +4,11 @@ import { App } from "./app";
 import "./app.css";
 import { loadGallery } from "./state/gallery";
 import { resumeJobs } from "./state/jobs";
+import { loadSource } from "./state/source";
 
 void loadGallery();
-resumeJobs();
+void resumeJobs();
+void loadSource();
 createRoot(document.getElementById("root")!).render(
   <StrictMode>
     <App />

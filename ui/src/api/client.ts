@@ -13,10 +13,28 @@ export class ApiError extends Error {
   get unreachable(): boolean {
     return this.status === 0;
   }
+  // What went wrong, and what to do about it.
+  get advised(): string {
+    const advice = ADVICE[this.status];
+    return advice ? `${this.message.replace(/[.\s]*$/, "")}. ${advice}` : this.message;
+  }
 }
 
+// Where the server's words do not say already what is allowed.
+const ADVICE: Record<number, string> = {
+  0: "Is it running, and is this machine connected?",
+  401: "Enter its key under Status.",
+  413: "A smaller picture or fewer passes may do.",
+  500: "Its log says more; a smaller size may do.",
+  503: "It may do so later; its log says more.",
+  504: "Fewer steps or a smaller size take less time.",
+};
+
 // What to show of anything that was thrown.
-export const wordsOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+export function wordsOf(error: unknown): string {
+  if (error instanceof ApiError) return error.advised;
+  return error instanceof Error ? error.message : String(error);
+}
 
 export function storedKey(): string {
   return localStorage.getItem(KEY_NAME) ?? "";

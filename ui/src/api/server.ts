@@ -12,6 +12,28 @@ export const findJob = (id: string) => getJson<Job>(`/api/jobs/${encodeURICompon
 export const cancelJob = (id: string) => send(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
 export const fetchImage = async (path: string) => (await send(path)).blob();
 
+export const metrics = async () => (await send("/metrics")).text();
+
+export interface Upscaling {
+  passes: number; // each multiplies the sides by the upscaler's scale
+  format: "png" | "jpeg";
+}
+
+export interface Upscaled {
+  blob: Blob;
+  scale: number; // of all passes
+}
+
+export async function upscale(picture: Blob, { passes, format }: Upscaling, signal: AbortSignal): Promise<Upscaled> {
+  const form = new FormData();
+  form.set("file", picture, "picture");
+  form.set("magnitude", `${passes}`);
+  form.set("out_format", format);
+  const response = await send("/superres", { method: "POST", body: form, signal });
+  const perPass = Number(response.headers.get("X-SR-Scale-Per-Pass"));
+  return { blob: await response.blob(), scale: perPass ** Number(response.headers.get("X-SR-Passes")) };
+}
+
 export type JobEvent = { kind: "job"; job: Job } | { kind: "preview"; step: number; image: string };
 
 // A job's events until it has ended, or the connection has.
@@ -40,7 +62,7 @@ export async function limits(signal?: AbortSignal): Promise<Limits> {
   }
   const [document, samplers] = await Promise.all([
     getJson<Document>("/openapi.json", signal),
-    getJson<{ aliases: string[] }[]>("/sdapi/v1/samplers", signal),
+    getJson<{ name: string; aliases: string[] }[]>("/sdapi/v1/samplers", signal),
   ]);
   const properties = document.components.schemas.GenerateRequest?.properties ?? {};
   const range = (name: string, otherwise: [number, number]) => ({
@@ -50,6 +72,7 @@ export async function limits(signal?: AbortSignal): Promise<Limits> {
   return {
     steps: range("num_inference_steps", [1, 50]),
     guidance: range("guidance_scale", [0, 20]),
-    schedulers: samplers.flatMap((sampler) => sampler.aliases.slice(0, 1)),
+    clipSkip: range("clip_skip", [1, 12]),
+    samplers: samplers.map(({ name, aliases }) => ({ name: aliases[0] ?? name, title: name })),
   };
 }

@@ -21,6 +21,7 @@ export interface ModelStatus {
   device: string | null;
   dtype: string | null;
   default_size: string | null;
+  defaults: { steps: number; guidance_scale: number; scheduler: string } | null;
   styles: Style[];
   queue: QueueState;
 }
@@ -63,6 +64,11 @@ export interface GenerateBody {
   scheduler?: string;
   seed?: number;
   style_lora?: { style: string; level: number };
+  clip_skip?: number;
+  strength?: number; // of a picture to start from
+  init_image?: string; // a data URL, as is the mask
+  mask?: string;
+  latents?: boolean;
 }
 
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
@@ -84,5 +90,6 @@ export interface Job {
 export interface Limits {
   steps: { minimum: number; maximum: number };
   guidance: { minimum: number; maximum: number };
-  schedulers: string[];
+  clipSkip: { minimum: number; maximum: number };
+  samplers: { name: string; title: string }[];
 }

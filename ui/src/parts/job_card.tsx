@@ -1,16 +1,14 @@
-import { useEffect, useState } from "react";
+import { memo } from "react";
 import { cancel, type Phase, retry, type RunningJob } from "../state/jobs";
+import { useCountdown } from "./countdown";
 
-function secondsUntil(time: number): number {
-  return Math.max(0, Math.ceil((time - Date.now()) / 1000));
-}
-
-function words(phase: Phase): string {
+// secondsToWait: of a phase that waits.
+function words(phase: Phase, secondsToWait: number): string {
   switch (phase.name) {
     case "sending":
       return "Sending …";
     case "busy":
-      return `The queue is full; tried again in ${secondsUntil(phase.retryAt)} s`;
+      return `The queue is full; tried again in ${secondsToWait} s`;
     case "queued":
       return phase.position > 1 ? `Number ${phase.position} in the queue` : "Next in the queue";
     case "running": {
@@ -26,16 +24,10 @@ function words(phase: Phase): string {
   }
 }
 
-export function JobCard({ job }: { job: RunningJob }) {
+// Drawn again only when its own job changes.
+export const JobCard = memo(function JobCard({ job }: { job: RunningJob }) {
   const { phase } = job;
-  const [, setTick] = useState(0);
-  const counts = phase.name === "busy";
-  useEffect(() => {
-    if (!counts) return;
-    const timer = setInterval(() => setTick((tick) => tick + 1), 500);
-    return () => clearInterval(timer);
-  }, [counts]);
-
+  const seconds = useCountdown(phase.name === "busy" ? phase.retryAt : null);
   const steps = phase.name === "running" && phase.steps > 0 ? phase : null;
   return (
     <li className="card job">
@@ -45,7 +37,7 @@ export function JobCard({ job }: { job: RunningJob }) {
       <p className="prompt">{job.body.prompt}</p>
       <progress aria-label="Progress" max={steps?.steps ?? 1} value={steps ? steps.step : phase.name === "fetching" ? 1 : 0} />
       <p className={phase.name === "failed" ? "error" : "hint"} role={phase.name === "failed" ? "alert" : undefined}>
-        {words(phase)}
+        {words(phase, seconds)}
       </p>
       <div className="actions">
         {phase.name === "failed" && (
@@ -59,4 +51,4 @@ export function JobCard({ job }: { job: RunningJob }) {
       </div>
     </li>
   );
-}
+});

@@ -1,64 +1,49 @@
-import { useEffect, useRef } from "react";
-import { deletePicture, fileNameOf, type Picture, urlOf } from "../state/gallery";
 import { reuse } from "../state/form";
+import { deletePicture, fileNameOf, type Picture } from "../state/gallery";
 import { askFor } from "../state/jobs";
+import { urlOfBlob } from "../state/object_url";
+import { server } from "../state/server";
+import { startFrom } from "../state/source";
+import { useStore } from "../state/store";
+import { setOriginal } from "../state/upscale";
+import { Dialog } from "./dialog";
+import { Facts, factsOf } from "./facts";
 
 const NEIGHBORS = [-2, -1, 1, 2];
 
-function facts(picture: Picture): [string, string][] {
-  const { body } = picture;
-  const rows: [string, string | number | undefined][] = [
-    ["Prompt", body.prompt],
-    ["Negative prompt", body.negative_prompt],
-    ["Seed", body.seed],
-    ["Size", body.size],
-    ["Steps", body.num_inference_steps],
-    ["Guidance", body.guidance_scale],
-    ["Sampler", body.scheduler],
-    ["Style", body.style_lora && `${body.style_lora.style}, ${body.style_lora.level}`],
-    ["Model", picture.model ?? undefined],
-    ["Made", new Date(picture.created).toLocaleString()],
-    ["Time", `${picture.seconds.toFixed(1)} s`],
-  ];
-  return rows.filter((row): row is [string, string | number] => row[1] !== undefined).map(([name, value]) => [name, `${value}`]);
-}
-
 // A picture at its full size, with what it was made of and what can be done with it.
 export function PictureDialog({ picture, onClose }: { picture: Picture; onClose: () => void }) {
-  const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    dialog.current?.showModal();
-  }, []);
+  const canUpscale = useStore(server).status?.superres != null;
+  const go = (view: string) => {
+    location.hash = view;
+    onClose();
+  };
   const vary = () => {
     for (const offset of NEIGHBORS) {
       const seed = (picture.body.seed ?? 0) + offset;
-      if (seed >= 0) askFor({ ...picture.body, seed });
+      if (seed >= 0) askFor({ body: { ...picture.body, seed }, source: picture.source });
     }
-    location.hash = "#create";
-    onClose();
+    go("#create");
   };
   return (
-    <dialog ref={dialog} className="picture" onClose={onClose} aria-label={picture.body.prompt}>
-      <img src={urlOf(picture)} alt={picture.body.prompt} />
+    <Dialog label={picture.body.prompt} className="picture" onClose={onClose}>
+      <img src={urlOfBlob(picture.blob)} alt={picture.body.prompt} />
       <div className="side">
-        <dl>
-          {facts(picture).map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-        </dl>
+        <Facts facts={factsOf(picture)} />
+        {picture.storageKey && (
+          <p>
+            <a href={`/storage/${picture.storageKey}`}>On the server</a>
+          </p>
+        )}
         <div className="actions">
-          <a className="button" href={urlOf(picture)} download={fileNameOf(picture)}>
+          <a className="button" href={urlOfBlob(picture.blob)} download={fileNameOf(picture)}>
             Download
           </a>
           <button
             type="button"
             onClick={() => {
-              reuse(picture.body);
-              location.hash = "#create";
-              onClose();
+              reuse(picture);
+              go("#create");
             }}
           >
             Use its settings
@@ -66,6 +51,26 @@ export function PictureDialog({ picture, onClose }: { picture: Picture; onClose:
           <button type="button" onClick={vary}>
             Variations
           </button>
+          <button
+            type="button"
+            onClick={() => {
+              void startFrom(picture.blob);
+              go("#create");
+            }}
+          >
+            Start from it
+          </button>
+          {canUpscale && (
+            <button
+              type="button"
+              onClick={() => {
+                void setOriginal(picture.blob, picture);
+                go("#upscale");
+              }}
+            >
+              Upscale
+            </button>
+          )}
           <button
             type="button"
             className="danger"
@@ -76,11 +81,11 @@ export function PictureDialog({ picture, onClose }: { picture: Picture; onClose:
           >
             Delete
           </button>
-          <button type="button" onClick={() => dialog.current?.close()}>
+          <button type="button" onClick={onClose}>
             Close
           </button>
         </div>
       </div>
-    </dialog>
+    </Dialog>
   );
 }

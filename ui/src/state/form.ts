@@ -1,5 +1,8 @@
 // What the form of the Create view holds, kept over visits.
 import type { GenerateBody, Style } from "../api/types";
+import { sizeFor } from "../picture/size";
+import type { Asked } from "./jobs";
+import { setSource, type Source } from "./source";
 import { createStore } from "./store";
 
 export interface Form {
@@ -12,6 +15,8 @@ export interface Form {
   seed: string; // "": at random
   style: string; // "": none
   level: number;
+  clipSkip: string;
+  strength: number; // of a picture to start from
   count: number;
 }
 
@@ -28,6 +33,8 @@ const EMPTY: Form = {
   seed: "",
   style: "",
   level: 1,
+  clipSkip: "",
+  strength: 0.75,
   count: 1,
 };
 
@@ -48,23 +55,29 @@ export function changeForm(fields: Partial<Form>): void {
 
 export const randomSeed = () => Math.floor(Math.random() * (MOST_SEED + 1));
 
-// A request for each picture of the form, the seeds one after the other.
-export function bodiesOf(values: Form): GenerateBody[] {
+// A request for each picture of the form, the seeds one after the other. defaultSize: the server's.
+export function requestsOf(values: Form, source: Source | null, defaultSize: string | null): Asked[] {
   const first = values.seed === "" ? randomSeed() : Number(values.seed);
+  const size = values.size || (source ? sizeFor(source, defaultSize) : "");
   return Array.from({ length: values.count }, (_, i) => ({
-    prompt: values.prompt,
-    seed: first + i,
-    ...(values.negative && { negative_prompt: values.negative }),
-    ...(values.size && { size: values.size }),
-    ...(values.steps && { num_inference_steps: Number(values.steps) }),
-    ...(values.guidance && { guidance_scale: Number(values.guidance) }),
-    ...(values.scheduler && { scheduler: values.scheduler }),
-    ...(values.style && { style_lora: { style: values.style, level: values.level } }),
+    source,
+    body: {
+      prompt: values.prompt,
+      seed: first + i,
+      ...(values.negative && { negative_prompt: values.negative }),
+      ...(size && { size }),
+      ...(values.steps && { num_inference_steps: Number(values.steps) }),
+      ...(values.guidance && { guidance_scale: Number(values.guidance) }),
+      ...(values.scheduler && { scheduler: values.scheduler }),
+      ...(values.style && { style_lora: { style: values.style, level: values.level } }),
+      ...(values.clipSkip && { clip_skip: Number(values.clipSkip) }),
+      ...(source && { strength: values.strength }),
+    },
   }));
 }
 
-// The form that asks for a picture again.
-export function reuse(body: GenerateBody): void {
+// Fills the form with what asks for a picture again.
+export function restore(body: GenerateBody): void {
   changeForm({
     prompt: body.prompt,
     negative: body.negative_prompt ?? "",
@@ -75,35 +88,16 @@ export function reuse(body: GenerateBody): void {
     seed: body.seed?.toString() ?? "",
     style: body.style_lora?.style ?? "",
     level: body.style_lora?.level ?? 1,
+    clipSkip: body.clip_skip?.toString() ?? "",
+    strength: body.strength ?? EMPTY.strength,
     count: 1,
   });
 }
 
-const RATIOS: [number, number, string][] = [
-  [1, 1, "Square"],
-  [4, 5, "Portrait 4:5"],
-  [5, 4, "Landscape 5:4"],
-  [2, 3, "Portrait 2:3"],
-  [3, 2, "Landscape 3:2"],
-  [9, 16, "Tall 9:16"],
-  [16, 9, "Wide 16:9"],
-];
-
-export interface SizePreset {
-  size: string;
-  label: string;
-}
-
-// Sizes of about as many pixels as the model was trained for, in steps that suit it.
-export function sizePresets(defaultSize: string | null): SizePreset[] {
-  const [width, height] = (defaultSize ?? "512x512").split("x").map(Number);
-  const area = (width ?? 512) * (height ?? 512);
-  const step = area >= 512 * 512 ? 64 : 32;
-  const rounded = (side: number) => Math.max(step, Math.round(side / step) * step);
-  return RATIOS.map(([w, h, label]) => {
-    const size = `${rounded(Math.sqrt((area * w) / h))}x${rounded(Math.sqrt((area * h) / w))}`;
-    return { size, label: `${label}, ${size}` };
-  });
+// The same, with the picture that it was made from.
+export function reuse({ body, source }: Asked): void {
+  restore(body);
+  setSource(source);
 }
 
 export const levelName = (style: Style, level: number) =>

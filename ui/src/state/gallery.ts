@@ -1,7 +1,8 @@
-// Pictures that were made, kept in this browser (IndexedDB).
-import { type DBSchema, openDB } from "idb";
+// Pictures that were made, kept in this browser.
 import { wordsOf } from "../api/client";
 import type { GenerateBody } from "../api/types";
+import { database } from "./database";
+import type { Source } from "./source";
 import { createStore } from "./store";
 
 export interface Picture {
@@ -9,19 +10,13 @@ export interface Picture {
   created: number; // milliseconds since 1970
   blob: Blob;
   body: GenerateBody; // that asks for it again, seed included
+  source: Source | null; // that it was made from
   seconds: number; // that it took, from the request
   model: string | null;
+  fingerprint: Float32Array | null; // as picture/fingerprint.ts reads it
+  storageKey: string | null; // of the server's storage, where it has one
+  scale: number; // by which it was upscaled; 1: as it was made
 }
-
-interface Schema extends DBSchema {
-  pictures: { key: string; value: Picture; indexes: { created: number } };
-}
-
-const database = openDB<Schema>("dreamlab", 1, {
-  upgrade(db) {
-    db.createObjectStore("pictures", { keyPath: "id" }).createIndex("created", "created");
-  },
-});
 
 export interface Gallery {
   loaded: boolean;
@@ -31,10 +26,19 @@ export interface Gallery {
 
 export const gallery = createStore<Gallery>({ loaded: false, pictures: [], error: null });
 
+// Those of earlier versions of this page know less.
+const completed = (picture: Picture): Picture => ({
+  ...picture,
+  source: picture.source ?? null,
+  fingerprint: picture.fingerprint ?? null,
+  storageKey: picture.storageKey ?? null,
+  scale: picture.scale ?? 1,
+});
+
 export async function loadGallery(): Promise<void> {
   try {
     const pictures = await (await database).getAllFromIndex("pictures", "created");
-    gallery.set({ loaded: true, pictures: pictures.reverse(), error: null });
+    gallery.set({ loaded: true, pictures: pictures.reverse().map(completed), error: null });
   } catch (error) {
     gallery.set({ loaded: true, pictures: [], error: `This browser keeps no pictures: ${wordsOf(error)}` });
   }
@@ -51,22 +55,19 @@ export async function keepPicture(picture: Picture): Promise<void> {
 
 export async function deletePicture(id: string): Promise<void> {
   gallery.set((before) => ({ ...before, pictures: before.pictures.filter((p) => p.id !== id) }));
-  await (await database).delete("pictures", id);
+  try {
+    await (await database).delete("pictures", id);
+  } catch (error) {
+    gallery.set((before) => ({ ...before, error: `The picture could not be deleted: ${wordsOf(error)}` }));
+  }
 }
 
-// Object URLs live as long as their pictures are in the gallery: one each.
-const urls = new WeakMap<Blob, string>();
-export function urlOf(picture: Picture): string {
-  let url = urls.get(picture.blob);
-  if (!url) {
-    url = URL.createObjectURL(picture.blob);
-    urls.set(picture.blob, url);
-  }
-  return url;
-}
+const ENDINGS: Record<string, string> = { "image/jpeg": "jpg", "image/webp": "webp" };
+
+export const endingOf = (blob: Blob) => ENDINGS[blob.type] ?? "png";
 
 export function fileNameOf(picture: Picture): string {
   const words = picture.body.prompt.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
-  const kind = picture.blob.type === "image/jpeg" ? "jpg" : "png";
-  return `${[...words.slice(0, 6), picture.body.seed ?? ""].join("-") || "picture"}.${kind}`;
+  const parts = [...words.slice(0, 6), picture.body.seed ?? "", picture.scale > 1 ? `${picture.scale}x` : ""];
+  return `${parts.filter((part) => part !== "").join("-") || "picture"}.${endingOf(picture.blob)}`;
 }

@@ -3,88 +3,85 @@
 import { ApiError, wordsOf } from "../api/client";
 import { cancelJob, fetchImage, findJob, jobEvents, submitJob } from "../api/server";
 import type { GenerateBody, Job } from "../api/types";
+import { readFingerprint } from "../picture/fingerprint";
+import { database, tryKeep } from "./database";
 import { keepPicture } from "./gallery";
+import { isPassing, pause, RETRY_MS, untilTaken, type Wait } from "./patience";
+import { madeOf, type Source } from "./source";
 import { createStore } from "./store";
 
 export type Phase =
   | { name: "sending" }
-  | { name: "busy"; retryAt: number } // the server's queue is full
+  | Wait
   | { name: "queued"; position: number }
   | { name: "running"; step: number; steps: number; secondsLeft: number | null }
-  | { name: "away" } // the server cannot be reached, or is starting
   | { name: "fetching" }
   | { name: "failed"; why: string; needsKey: boolean };
 
-export interface RunningJob {
+export interface Asked {
+  body: GenerateBody;
+  source: Source | null;
+}
+
+export interface SavedJob extends Asked {
   id: string; // this page's own
   serverId: string | null;
-  body: GenerateBody;
   asked: number; // milliseconds since 1970
+}
+
+export interface RunningJob extends SavedJob {
   phase: Phase;
   preview: string | null;
 }
 
-const SAVED_NAME = "dreamlab.jobs";
-const RETRY_MS = 1000;
-const BUSY_SECONDS = 2;
-
 export const jobs = createStore<RunningJob[]>([]);
 const aborts = new Map<string, AbortController>();
 
-function save(): void {
-  const lasting = jobs.get().filter((job) => job.phase.name !== "failed");
-  localStorage.setItem(
-    SAVED_NAME,
-    JSON.stringify(lasting.map(({ id, serverId, body, asked }) => ({ id, serverId, body, asked }))),
-  );
+function save({ id, serverId, body, source, asked }: RunningJob): void {
+  void tryKeep((db) => db.put("jobs", { id, serverId, body, source, asked }));
+}
+
+function forget(id: string): void {
+  void tryKeep((db) => db.delete("jobs", id));
 }
 
 function change(id: string, fields: Partial<RunningJob>): void {
   jobs.set((before) => before.map((job) => (job.id === id ? { ...job, ...fields } : job)));
-  if ("serverId" in fields || fields.phase?.name === "failed") save();
+  if (fields.phase?.name === "failed") forget(id);
 }
 
 function remove(id: string): void {
   aborts.delete(id);
   jobs.set((before) => before.filter((job) => job.id !== id));
-  save();
+  forget(id);
 }
 
-const pause = (ms: number, signal: AbortSignal) =>
-  new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(new DOMException("cancelled", "AbortError"));
-    });
+const dataUrl = (blob: Blob) =>
+  new Promise<string>((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result as string);
+    reader.onerror = () => reject(new Error("the picture to start from cannot be read"));
+    reader.readAsDataURL(blob);
   });
 
-// Whether it may go better later.
-const isPassing = (error: unknown) => error instanceof ApiError && (error.unreachable || error.status === 503);
+async function bodyToSend({ body, source }: Asked): Promise<GenerateBody> {
+  return {
+    ...body,
+    latents: true,
+    ...(source && { init_image: await dataUrl(source.image) }),
+    ...(source?.mask && { mask: await dataUrl(source.mask) }),
+  };
+}
 
 // Until the server has taken it; its id there.
 async function submit(job: RunningJob, signal: AbortSignal): Promise<string> {
-  for (;;) {
-    try {
-      const { id } = await submitJob(job.body);
-      if (signal.aborted) {
-        void cancelJob(id).catch(() => undefined);
-        signal.throwIfAborted();
-      }
-      return id;
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 429) {
-        const seconds = error.retryAfter ?? BUSY_SECONDS;
-        change(job.id, { phase: { name: "busy", retryAt: Date.now() + seconds * 1000 } });
-        await pause(seconds * 1000, signal);
-      } else if (isPassing(error)) {
-        change(job.id, { phase: { name: "away" } });
-        await pause(RETRY_MS, signal);
-      } else {
-        throw error;
-      }
-    }
+  const body = await bodyToSend(job);
+  const { id } = await untilTaken(() => submitJob(body), (phase) => change(job.id, { phase }), signal);
+  if (signal.aborted) {
+    void cancelJob(id).catch(() => undefined);
+    signal.throwIfAborted();
   }
+  return id;
 }
 
 function show(id: string, job: Job): void {
@@ -124,9 +121,14 @@ async function fetchFinished(job: RunningJob, ended: Job): Promise<void> {
     id: job.id,
     created: Date.now(),
     blob,
-    body: { ...job.body, seed: ended.seed ?? job.body.seed },
+    // With what was left to the server, which may change its mind.
+    body: { ...(await madeOf(blob)), ...job.body, seed: ended.seed ?? job.body.seed },
+    source: job.source,
     seconds: (Date.now() - job.asked) / 1000,
     model: ended.details["X-Model"] ?? null,
+    fingerprint: readFingerprint(ended.details["X-Latent-Fingerprint"]),
+    storageKey: ended.details["X-LCM-Image-Key"] ?? null,
+    scale: 1,
   });
 }
 
@@ -139,6 +141,7 @@ async function run(job: RunningJob): Promise<void> {
       if (!serverId) {
         serverId = await submit(job, abort.signal);
         change(job.id, { serverId });
+        save({ ...job, serverId });
       }
       const ended = await follow(job.id, serverId, abort.signal);
       serverId = null;
@@ -155,17 +158,18 @@ async function run(job: RunningJob): Promise<void> {
   }
 }
 
-export function askFor(body: GenerateBody): void {
+export function askFor({ body, source }: Asked): void {
   const job: RunningJob = {
     id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`,
     serverId: null,
     body,
+    source,
     asked: Date.now(),
     phase: { name: "sending" },
     preview: null,
   };
   jobs.set((before) => [...before, job]);
-  save();
+  save(job);
   void run(job);
 }
 
@@ -181,18 +185,18 @@ export function retry(id: string): void {
   if (!job) return;
   const again = { ...job, serverId: null, phase: { name: "sending" } as Phase };
   change(id, again);
+  save(again);
   void run(again);
 }
 
 // What was under way when the page was left.
-export function resumeJobs(): void {
-  let saved: Pick<RunningJob, "id" | "serverId" | "body" | "asked">[] = [];
-  try {
-    saved = JSON.parse(localStorage.getItem(SAVED_NAME) ?? "[]");
-  } catch {
-    // Of no use; forgotten with the next save.
-  }
-  const resumed = saved.map((job): RunningJob => ({ ...job, phase: { name: "sending" }, preview: null }));
-  jobs.set(resumed);
-  for (const job of resumed) void run(job);
+export async function resumeJobs(): Promise<void> {
+  await tryKeep(async () => {
+    const saved = await (await database).getAll("jobs");
+    const resumed = saved
+      .sort((a, b) => a.asked - b.asked)
+      .map((job): RunningJob => ({ ...job, phase: { name: "sending" }, preview: null }));
+    jobs.set((before) => [...resumed, ...before]);
+    for (const job of resumed) void run(job);
+  });
 }

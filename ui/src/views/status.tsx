@@ -2,7 +2,10 @@ import { type FormEvent, useEffect, useState } from "react";
 import { storedKey, storeKey, wordsOf } from "../api/client";
 import { memory as fetchMemory, modes as fetchModes, switchMode } from "../api/server";
 import type { Memory, Modes } from "../api/types";
+import { Chart } from "../parts/chart";
+import { Facts, type Fact } from "../parts/facts";
 import { Field } from "../parts/field";
+import { refreshThroughput, throughput } from "../state/metrics";
 import { usePolling } from "../state/polling";
 import { refreshServer, server } from "../state/server";
 import { useStore } from "../state/store";
@@ -39,6 +42,22 @@ function MemoryPart() {
           <Meter label="Pictures under way" value={gpu.activations_bytes + gpu.recordings_bytes} max={gpu.total_bytes} />
         </>
       )}
+    </section>
+  );
+}
+
+function ThroughputPart() {
+  usePolling(() => void refreshThroughput());
+  const { picturesPerMinute, stepsPerSecond, together, waiting } = useStore(throughput);
+  return (
+    <section aria-labelledby="throughput">
+      <h2 id="throughput">The last minutes</h2>
+      <div className="charts">
+        <Chart label="Pictures a minute" values={picturesPerMinute} />
+        <Chart label="Steps a second" values={stepsPerSecond} />
+        <Chart label="Pictures in a step" values={together} />
+        <Chart label="Waiting" values={waiting} digits={0} />
+      </div>
     </section>
   );
 }
@@ -108,33 +127,28 @@ export function KeyForm() {
 export function StatusView() {
   const { status } = useStore(server);
   const model = status?.sd;
+  const rows: [string, string | null][] = model
+    ? [
+        ["Model", model.model ?? (model.error ? `could not be loaded: ${model.error}` : "being loaded")],
+        ["Family", model.family],
+        ["Computes on", model.device],
+        ["Precision", model.dtype],
+        ["Mode", model.mode],
+        ["Queue", `${model.queue.running} under way, ${model.queue.waiting} waiting, room for ${model.queue.max}`],
+        ["Upscaler", status.superres && `${status.superres.model}, ${status.superres.scale} times a pass`],
+      ]
+    : [];
+  const facts = rows.filter((row): row is Fact => row[1] !== null);
   return (
     <>
       {model && (
-        <section aria-labelledby="model">
+        <section aria-labelledby="model" className="wide">
           <h2 id="model">Model</h2>
-          <dl>
-            {(
-              [
-                ["Model", model.model ?? (model.error ? `could not be loaded: ${model.error}` : "being loaded")],
-                ["Family", model.family],
-                ["Computes on", model.device],
-                ["Mode", model.mode],
-                ["Queue", `${model.queue.running} under way, ${model.queue.waiting} waiting, room for ${model.queue.max}`],
-              ] as [string, string | null][]
-            ).map(
-              ([name, value]) =>
-                value && (
-                  <div key={name}>
-                    <dt>{name}</dt>
-                    <dd>{value}</dd>
-                  </div>
-                ),
-            )}
-          </dl>
+          <Facts facts={facts} />
         </section>
       )}
       <ModesPart />
+      <ThroughputPart />
       <MemoryPart />
       <section aria-labelledby="access">
         <h2 id="access">Access</h2>
