@@ -69,8 +69,9 @@ if("${DREAMLAB_CUDA_ARCHITECTURES}" MATCHES "(^|;)90")
   target_link_libraries(dreamlab_cuda_hopper PRIVATE dreamlab_tensor)
   list(APPEND sources $<TARGET_OBJECTS:dreamlab_cuda_hopper>)
 endif()
-add_library(dreamlab_cuda MODULE ${sources} ${PROJECT_SOURCE_DIR}/src/device/device.cpp
-  ${PROJECT_SOURCE_DIR}/src/device/memory_pool.cpp ${PROJECT_SOURCE_DIR}/src/device/shape_checks.cpp)
+add_library(dreamlab_cuda MODULE ${sources} ${PROJECT_SOURCE_DIR}/src/device/block_arena.cpp
+  ${PROJECT_SOURCE_DIR}/src/device/device.cpp ${PROJECT_SOURCE_DIR}/src/device/memory_pool.cpp
+  ${PROJECT_SOURCE_DIR}/src/device/shape_checks.cpp)
 set_target_properties(dreamlab_cuda PROPERTIES
   UNITY_BUILD OFF
   CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON

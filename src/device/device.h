@@ -153,8 +153,9 @@ class Device {
   // softmax(q k^T / sqrt(head size)) v for q [N, Tq, heads * D], k and v [N, Tk, heads * D]; accepts column views of a
   // fused projection. Never stores the score matrix. causal: token i sees tokens 0..i.
   virtual Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads, bool causal = false) = 0;
-  // x [N, H, W, C] or [N, T, C]; statistics per image and group in f32, then gamma, beta and the activation.
-  virtual Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups,
+  // x [N, H, W, C] or [N, T, C]; statistics per image and group in f32, then gamma, beta and the activation. Where x is
+  // given away and nobody else holds it, the result may take its place.
+  virtual Tensor group_norm(Tensor x, const NormWeights& norm, int64_t groups,
                             Activation activation = Activation::none) = 0;
   // Over the last dimension.
   virtual Tensor layer_norm(const Tensor& x, const NormWeights& norm) = 0;
@@ -188,6 +189,8 @@ class Device {
   // Times each operation until end_profile(), the longest first there; a device that cannot gives nothing.
   virtual void begin_profile() {}
   virtual std::vector<OperationTime> end_profile() { return {}; }
+  // Tells that so many bytes of activations will be in use at once: a device may then have them in one piece.
+  virtual void expect_activations(size_t) {}
   // Most bytes of activations held at once since the last reset.
   virtual size_t peak_activation_bytes() const = 0;
   virtual void reset_peak() = 0;

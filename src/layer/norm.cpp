@@ -13,8 +13,8 @@ NormWeights load(const LayerScope& scope, int64_t channels, double eps) {
 GroupNorm::GroupNorm(const LayerScope& scope, int64_t channels, int64_t groups, double eps)
     : weights_(load(scope, channels, eps)), groups_(groups) {}
 
-Tensor GroupNorm::forward(const Context& context, const Tensor& x, Activation activation) const {
-  return context.device.group_norm(x, weights_, groups_, activation);
+Tensor GroupNorm::forward(const Context& context, Tensor x, Activation activation) const {
+  return context.device.group_norm(std::move(x), weights_, groups_, activation);
 }
 
 LayerNorm::LayerNorm(const LayerScope& scope, int64_t channels, double eps) : weights_(load(scope, channels, eps)) {}

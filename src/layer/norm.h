@@ -9,7 +9,8 @@ namespace dreamlab {
 class GroupNorm {
  public:
   GroupNorm(const LayerScope& scope, int64_t channels, int64_t groups, double eps);
-  Tensor forward(const Context& context, const Tensor& x, Activation activation = Activation::none) const;
+  // In the place of x where that is given away.
+  Tensor forward(const Context& context, Tensor x, Activation activation = Activation::none) const;
 
  private:
   NormWeights weights_;

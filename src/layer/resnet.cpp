@@ -32,11 +32,11 @@ Tensor ResnetBlock::forward(const Context& context, Tensor x, const Tensor& time
     time_bias = time_emb_proj_->forward(context, time);
     first.image_bias = &time_bias;
   }
-  Tensor hidden = norm1_.forward(context, x, Activation::silu);
-  hidden = conv1_.forward(context, hidden, first);
+  // First, so that the norm may take the place of x.
   const Tensor residual = conv_shortcut_ ? conv_shortcut_->forward(context, x) : x;
-  x = {};
-  hidden = norm2_.forward(context, hidden, Activation::silu);
+  Tensor hidden = norm1_.forward(context, std::move(x), Activation::silu);
+  hidden = conv1_.forward(context, hidden, first);
+  hidden = norm2_.forward(context, std::move(hidden), Activation::silu);
   Epilogue second;
   second.residual = &residual;
   return conv2_.forward(context, hidden, second);

@@ -94,7 +94,7 @@ Tensor UNet::compute(const Context& context, const Tensor& sample, const Tensor&
     if (context.tap) context.tap(fmt::format("up_blocks.{}", i), x);
   }
   if (context.tap) context.tap("conv_norm_out", conv_norm_out_.forward(context, x));
-  x = conv_norm_out_.forward(context, x, Activation::silu);
+  x = conv_norm_out_.forward(context, std::move(x), Activation::silu);
   return conv_out_.forward(context, x);
 }
 

@@ -104,9 +104,19 @@ VaeDecoder::VaeDecoder(Device& device, const VaeConfig& config, const WeightSour
   group_.packed();
 }
 
+// What the first block of the last level holds: its input, whose place the norm takes, and twice its output.
+void VaeDecoder::expect(Device& device, int64_t height, int64_t width) const {
+  const int64_t factor = vae_scale_factor(config_), pixels = factor * height * factor * width;
+  const int64_t out = config_.block_out_channels[0];
+  const int64_t in = config_.block_out_channels[std::min<size_t>(1, config_.block_out_channels.size() - 1)];
+  const size_t bytes = static_cast<size_t>(pixels * (in + 2 * out)) * size_of(device.compute_dtype());
+  device.expect_activations(bytes + bytes / 16);  // with what is small
+}
+
 Tensor VaeDecoder::decode(const Context& context, const Tensor& latents) const {
   check_input(latents, config_.latent_channels, "latents");
   const LayerGroup::Use use = group_.use();
+  expect(context.device, latents.dim(0) * latents.dim(1), latents.dim(2));
   Tensor x = context.device.cast(latents, context.device.compute_dtype());
   if (post_quant_conv_) x = post_quant_conv_->forward(context, x);
   if (context.tap) context.tap("post_quant_conv", x);
@@ -118,7 +128,7 @@ Tensor VaeDecoder::decode(const Context& context, const Tensor& latents) const {
     if (up_blocks_[i].upsampler) x = up_blocks_[i].upsampler->forward(context, x);
     if (context.tap) context.tap(fmt::format("up_blocks.{}", i), x);
   }
-  x = conv_norm_out_.forward(context, x, Activation::silu);
+  x = conv_norm_out_.forward(context, std::move(x), Activation::silu);
   return conv_out_.forward(context, x);
 }
 
@@ -171,7 +181,7 @@ Tensor VaeEncoder::moments(const Context& context, const Tensor& pictures) const
     if (context.tap) context.tap(fmt::format("down_blocks.{}", i), x);
   }
   x = mid_block_.forward(context, std::move(x));
-  x = conv_norm_out_.forward(context, x, Activation::silu);
+  x = conv_norm_out_.forward(context, std::move(x), Activation::silu);
   x = conv_out_.forward(context, x);
   return quant_conv_ ? quant_conv_->forward(context, x) : x;
 }

@@ -40,6 +40,9 @@ class VaeDecoder {
   // latents [N, h, w, latent_channels] to pictures [N, 8h, 8w, 3].
   // Taps: post_quant_conv, conv_in, mid_block, up_blocks.I.
   Tensor decode(const Context& context, const Tensor& latents) const;
+  // Tells the device what decode() of latents [1, height, width, C] will take: best before what lives until then is
+  // made.
+  void expect(Device& device, int64_t height, int64_t width) const;
   // The same in tiles where the latents are larger than one tile; f32 on the host side of the seams. Each image on its
   // own.
   Tensor decode_tiled(const Context& context, const Tensor& latents, const VaeTiling& tiling = {}) const;

@@ -267,6 +267,8 @@ std::unique_ptr<DenoisingJob> Pipeline::start(const GenerationRequest& request, 
                                               const CancelToken* cancel) {
   check(request);
   check_cancelled(cancel);
+  if (!is_tiled(request.vae_tiling, request.size.width * request.size.height))
+    vae_decoder_->expect(vae_device(), request.size.height / kLatentScale, request.size.width / kLatentScale);
   DenoisingInputs inputs;
   inputs.sampler = sampler_for(request, config_.schedule);
   inputs.noise = make_noise_source(request.noise, request.seed);

@@ -34,6 +34,9 @@ class Tensor {
   int64_t row_stride() const noexcept { return row_stride_; }
   bool contiguous() const noexcept { return row_stride_ == shape_[-1]; }
 
+  // Whether no copy and no view of it is held.
+  bool unique() const noexcept { return memory_.use_count() == 1; }
+
   void* data() const noexcept { return data_; }
   template <typename T>
   T* as() const noexcept {

@@ -149,6 +149,18 @@ std::vector<OpCase> op_cases() {
                        for (float& v : values) v = static_cast<float>(BFloat16::from_float(v + 5.0f));
                        return device.group_norm(device.upload(values, shape), norm, groups, Activation::silu);
                      }});
+  cases.push_back({"group_norm of a tensor that is kept", [](Device& device, Inputs& in) {
+                     const NormWeights norm = in.norm(96);
+                     const Tensor x = in.tensor(Shape{2, 17, 13, 96});
+                     const Tensor y = device.group_norm(x, norm, 32, Activation::silu);
+                     return device.concat_channels(x, y);  // x is as it was
+                   }});
+  cases.push_back({"group_norm of an image whose batch is kept", [](Device& device, Inputs& in) {
+                     const NormWeights norm = in.norm(96);
+                     const Tensor x = in.tensor(Shape{2, 17, 13, 96});
+                     const Tensor y = device.group_norm(x.images(1, 2), norm, 32);
+                     return device.concat_channels(x.images(1, 2), y);
+                   }});
   cases.push_back({"layer_norm", [](Device& device, Inputs& in) {
                      const NormWeights norm = in.norm(333);
                      return device.layer_norm(in.tensor(Shape{2, 50, 333}, 4.0f), norm);

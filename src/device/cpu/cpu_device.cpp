@@ -236,9 +236,10 @@ class CpuDevice final : public Device {
     return out;
   }
 
-  Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation) override {
+  Tensor group_norm(Tensor x, const NormWeights& norm, int64_t groups, Activation activation) override {
     require_fit(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
-    Tensor out = empty(x.shape(), dtype_);
+    const bool in_place = x.unique() && x.dtype() == dtype_;
+    Tensor out = in_place ? x : empty(x.shape(), dtype_);
     cpu::group_norm(norm_args(x, norm, out), groups, activation, threads_);
     return out;
   }

@@ -66,6 +66,7 @@ class CudaContext {
 
   size_t peak_activation_bytes() const { return activations_->peak() + recorded_.peak(); }
   void reset_peak();
+  void reserve_activations(size_t bytes) { activations_->reserve(bytes); }
   // May be called from any thread.
   DeviceMemory memory() const;
   // Gives unused memory back to the GPU. No recording may be used after it.

@@ -340,12 +340,13 @@ class CudaDevice final : public Device {
     return out;
   }
 
-  Tensor group_norm(const Tensor& x, const NormWeights& norm, int64_t groups, Activation activation) override {
+  Tensor group_norm(Tensor x, const NormWeights& norm, int64_t groups, Activation activation) override {
     if (activation != Activation::none && activation != Activation::silu)
-      return activate(group_norm(x, norm, groups, Activation::none), activation);
+      return activate(group_norm(std::move(x), norm, groups, Activation::none), activation);
     require_fit(norm.gamma.elements() == x.channels() && x.channels() % groups == 0, "group_norm", x, norm.gamma);
+    const bool in_place = x.unique() && x.dtype() == dtype_;
     const Tensor source = operand(x);
-    Tensor out = empty(x.shape(), dtype_);
+    Tensor out = in_place ? x : empty(x.shape(), dtype_);
     const NormArgs args = norm_args(source, norm, out);
     if (on_hopper() && hopper_supports_group_norm(args, groups)) {
       const auto span = timed("group_norm", out, 2 * bytes_of(out));
@@ -431,6 +432,7 @@ class CudaDevice final : public Device {
   std::optional<DeviceMemory> memory() const override { return context_.memory(); }
   void begin_profile() override { gpu_->profile.begin(); }
   std::vector<OperationTime> end_profile() override { return gpu_->profile.finish(); }
+  void expect_activations(size_t bytes) override { context_.reserve_activations(bytes); }
   size_t peak_activation_bytes() const override { return context_.peak_activation_bytes(); }
   void reset_peak() override { context_.reset_peak(); }
 

@@ -3,12 +3,20 @@
 #include <algorithm>
 #include <cstdint>
 #include <mutex>
-#include <vector>
 
 #include "base/error.h"
+#include "device/block_arena.h"
 #include "device/cuda/cuda_error.h"
 
 namespace dreamlab::cuda {
+
+namespace {
+
+constexpr size_t kSmall = size_t{1} << 20;
+// Segments are multiples of these: CUDA's own steps.
+constexpr size_t kSegment = size_t{32} << 20, kSmallSegment = size_t{4} << 20;
+
+}  // namespace
 
 struct StreamMemory::State {
   int device = 0;
@@ -19,10 +27,12 @@ struct StreamMemory::State {
   std::mutex mutex;
   cudaStream_t stream = nullptr;  // null once it is gone
   bool recording = false;
-  std::vector<void*> given_up;  // while recording
+  BlockArena large, small;  // small blocks would cut the large ones' places
   size_t in_use = 0, peak = 0, reserved = 0;
 
   ~State() {
+    for (const BlockArena* arena : {&large, &small})
+      for (const auto& [base, size] : arena->segments()) cudaFree(base);
     if (pool != nullptr) cudaMemPoolDestroy(pool);
     held->bytes -= reserved;
   }
@@ -36,34 +46,38 @@ struct StreamMemory::State {
     if (all > held->peak) held->peak = all;
   }
   void trim() {
-    if (stream != nullptr && !recording) check(cudaStreamSynchronize(stream), "waiting for the device");
+    for (BlockArena* arena : {&large, &small})
+      for (const auto& [base, size] : arena->remove_unused()) check(cudaFreeAsync(base, stream), "giving memory back");
+    check(cudaStreamSynchronize(stream), "waiting for the device");
     check(cudaMemPoolTrimTo(pool, 0), "giving memory back");
     count();
   }
-  // nullptr where there is no more.
-  void* take(size_t bytes) {
-    void* block = nullptr;
-    const cudaError_t status = cudaMallocFromPoolAsync(&block, bytes, pool, stream);
+  // False where there is no more.
+  bool grow(BlockArena& arena, size_t bytes) {
+    void* base = nullptr;
+    const cudaError_t status = cudaMallocFromPoolAsync(&base, bytes, pool, stream);
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      return nullptr;
+      return false;
     }
     check(status, "allocating");
     count();
     if (limit != 0 && held->bytes > limit) {
-      give(block);
-      return nullptr;
+      cudaFreeAsync(base, stream);
+      return false;
     }
-    return block;
+    arena.add(base, bytes);
+    return true;
   }
-  void give(void* block) {
-    if (stream == nullptr)
-      cudaFree(block);
-    else if (recording)
-      given_up.push_back(block);
-    else
-      cudaFreeAsync(block, stream);
+  // nullptr where there is no more.
+  void* take(size_t bytes) {
+    BlockArena& arena = arena_of(bytes);
+    if (void* const block = arena.take(bytes)) return block;
+    const size_t segment = bytes > kSmall ? kSegment : kSmallSegment;
+    if (!grow(arena, (bytes + segment - 1) / segment * segment)) return nullptr;
+    return arena.take(bytes);
   }
+  BlockArena& arena_of(size_t bytes) { return bytes > kSmall ? large : small; }
 };
 
 StreamMemory::StreamMemory(int device, cudaStream_t stream, size_t limit, std::shared_ptr<HeldMemory> held)
@@ -93,7 +107,7 @@ std::shared_ptr<void> StreamMemory::allocate(size_t bytes) {
   std::lock_guard lock(state_->mutex);
   check(cudaSetDevice(state_->device), "choosing the device");
   void* block = state_->take(bytes);
-  if (block == nullptr) {
+  if (block == nullptr && !state_->recording) {
     state_->trim();
     block = state_->take(bytes);
   }
@@ -102,16 +116,23 @@ std::shared_ptr<void> StreamMemory::allocate(size_t bytes) {
   state_->peak = std::max(state_->peak, state_->in_use);
   return {block, [state = state_, bytes](void* p) {
             std::lock_guard give_back(state->mutex);
-            cudaSetDevice(state->device);
-            state->give(p);
+            state->arena_of(bytes).give(p);
             state->in_use -= bytes;
           }};
+}
+
+void StreamMemory::reserve(size_t bytes) {
+  std::lock_guard lock(state_->mutex);
+  if (state_->recording || state_->reserved >= bytes) return;
+  check(cudaSetDevice(state_->device), "choosing the device");
+  if (state_->reserved > 0) state_->trim();
+  state_->grow(state_->large, (bytes + kSegment - 1) / kSegment * kSegment);
 }
 
 void StreamMemory::trim() {
   std::lock_guard lock(state_->mutex);
   check(cudaSetDevice(state_->device), "choosing the device");
-  state_->trim();
+  if (!state_->recording) state_->trim();
 }
 
 void StreamMemory::begin_recording() {
@@ -122,8 +143,6 @@ void StreamMemory::begin_recording() {
 void StreamMemory::end_recording() {
   std::lock_guard lock(state_->mutex);
   state_->recording = false;
-  for (void* block : state_->given_up) state_->give(block);
-  state_->given_up.clear();
 }
 
 size_t StreamMemory::peak() const {

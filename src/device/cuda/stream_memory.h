@@ -13,9 +13,9 @@ struct HeldMemory {
   std::atomic<size_t> bytes = 0, peak = 0;
 };
 
-// Memory that comes and goes in the order of one stream's work, from CUDA's own pool: a block that the host has given
-// up is handed out again at once, whatever the GPU is still doing with it, and parts of it, or it with its neighbors,
-// for blocks of other sizes. Nothing waits for the GPU in it, as cudaFree() would.
+// Memory that comes and goes in the order of one stream's work: a block that the host has given up is handed out again
+// at once, whatever the GPU is still doing with it, and parts of it, or it with its neighbors, for blocks of other
+// sizes. Segments come from CUDA's pool of the stream, so that nothing waits for the GPU, as cudaFree() would.
 class StreamMemory {
  public:
   // limit: of all the memory that `held` counts; 0 for none. Throws Error.
@@ -27,9 +27,13 @@ class StreamMemory {
 
   // Contents undefined. Throws Error(out_of_memory), after giving back what is unused.
   std::shared_ptr<void> allocate(size_t bytes);
+  // Has so many bytes in one piece for what is allocated next, unless as many are held already: what grows bit by bit
+  // has gaps. Where there is not as much, it has not.
+  void reserve(size_t bytes);
   // Gives unused memory back to the GPU. Waits for the stream.
   void trim();
-  // While the stream is being recorded, blocks that are given up wait for its end: freeing them would be recorded, too.
+  // While the stream is being recorded nothing is allocated here, and nothing given back to the GPU: that would be
+  // recorded, too.
   void begin_recording();
   void end_recording();
 

@@ -252,7 +252,7 @@ class ReferenceDevice : public Device {
     return out;
   }
 
-  Tensor group_norm(const Tensor& input, const NormWeights& norm, int64_t groups, Activation activation) override {
+  Tensor group_norm(Tensor input, const NormWeights& norm, int64_t groups, Activation activation) override {
     const Tensor x = dense_f32(input);
     check(groups > 0 && x.channels() % groups == 0, "group normalization", x);
     check_norm(norm, x);
