@@ -3,7 +3,7 @@
 function(dreamlab_room name)
   cmake_parse_arguments(ROOM "" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/device/(cuda|rknn)/")
+  list(FILTER sources EXCLUDE REGEX "/device/cuda/")
   set(scope PUBLIC)
   if(sources)
     add_library(dreamlab_${name} STATIC ${sources})

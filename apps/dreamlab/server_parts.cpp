@@ -12,6 +12,7 @@
 #include "weights/checkpoint.h"
 #include "worker/device_choice.h"
 #include "worker/model_location.h"
+#include "worker/rknn_model_set.h"
 #include "worker/worker_factory.h"
 
 namespace dreamlab {
@@ -51,6 +52,10 @@ std::shared_ptr<ModeRegistry> find_modes(const Config& config, const WorkerOptio
 // Loading takes a while; whether the file is what it should be shows at once, from its header.
 void check_model(const Mode& mode, const WorkerOptions& options) {
   if (mode.model.empty()) return;
+  if (is_rknn_model(mode.model)) {
+    find_rknn_models(mode.model);
+    return;
+  }
   const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(mode.model);
   if (options.sdxl) check_family(mode.model, checkpoint->config(), *options.sdxl);
 }
@@ -60,18 +65,20 @@ std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot sl
   ServiceOptions service;
   service.name = slot == ModelSlot::sdxl || worker.sdxl.value_or(false) ? "SDXL" : "SD";
   service.queue_max = static_cast<size_t>(*config.integer("QUEUE_MAX"));
-  const std::vector<int> gpus = resolve_backend(worker.backend) == "cuda" ? cuda_devices(config) : std::vector<int>{};
+  const std::vector<int> gpus = resolve_backend(worker) == "cuda" ? cuda_devices(config) : std::vector<int>{};
+  const bool own_core = *config.boolean("USE_RKNN_CONTEXT_CFGS");
   service.workers = static_cast<int>(*config.integer("NUM_WORKERS"));
   if (!config.is_set("NUM_WORKERS")) service.workers = std::max(service.workers, static_cast<int>(gpus.size()));
   service.batch_max = static_cast<int>(config.integer("BATCH_MAX").value_or(0));
   service.timeout_s = *config.number("DEFAULT_TIMEOUT");
   if (!gpus.empty()) service.available_bytes = [gpu = gpus.front()] { return free_cuda_memory(gpu); };
   service.stop = std::make_shared<CancelToken>();
-  auto factory = [worker, gpus, stop = service.stop](const Mode& mode, int index) {
+  auto factory = [worker, gpus, own_core, stop = service.stop](const Mode& mode, int index) {
     if (mode.model.empty()) fail(ErrorKind::unavailable, "{}", kHowToNameAModel);
     WorkerOptions options = options_of(mode, worker);
     options.cancel = stop.get();
     if (!gpus.empty()) options.cuda.device = gpus[static_cast<size_t>(index) % gpus.size()];
+    if (own_core) options.rknn.core = index;
     return make_worker(options);
   };
   return std::make_shared<PipelineService>(std::move(service), modes, factory);

@@ -20,7 +20,7 @@ constexpr std::string_view kCudaDtypes[] = {"fp16", "bf16", "fp32"};
 constexpr std::string_view kOffloads[] = {"none", "model", "stream"};
 constexpr std::string_view kLogFormats[] = {"text", "json"};
 constexpr std::string_view kLogLevels[] = {"debug", "info", "warning", "error"};
-constexpr std::string_view kRngs[] = {"cuda", "cpu"};
+constexpr std::string_view kRngs[] = {"cuda", "cpu", "numpy"};
 constexpr std::string_view kTilings[] = {"auto", "on", "off"};
 
 constexpr Setting kSettings[] = {
@@ -53,7 +53,9 @@ constexpr Setting kSettings[] = {
     {"DEFAULT_GUIDANCE", SettingType::number, "1.0", "guidance scale", {}, 0, 20},
     {"DEFAULT_TIMEOUT", SettingType::number, "120", "seconds that a request may take", {}, 0.001, 86400},
     {"SCHEDULER", SettingType::text, "lcm", "sampler"},
-    {"RNG", SettingType::choice, "cuda", "whose random numbers: PyTorch's CUDA or CPU generator", kRngs},
+    {"RKNN_LIBRARY", SettingType::text, "librknnrt.so", "the runtime of Rockchip's NPUs: a name or a path"},
+    {"USE_RKNN_CONTEXT_CFGS", SettingType::boolean, "1", "a core of the NPU for each worker; off: as its runtime likes"},
+    {"RNG", SettingType::choice, "cuda", "whose random numbers: PyTorch's CUDA or CPU generator, or NumPy's RandomState", kRngs},
     {"VAE_TILING", SettingType::choice, "auto", "decode in tiles; auto: where the picture is large", kTilings},
     // Styles and modes.
     {"LORA_ROOT", SettingType::text, "", "directory of the styles' LoRA files; MODEL_ROOT where it is not set"},

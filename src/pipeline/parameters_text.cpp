@@ -37,6 +37,7 @@ std::vector<Field> fields_of(const GenerationRequest& request, const std::string
   if (request.guidance_rescale != 0) fields.emplace_back("CFG Rescale", fmt::format("{:g}", request.guidance_rescale));
   // What the web UI calls the generators; its own default is the GPU's.
   if (request.noise == NoiseKind::cpu) fields.emplace_back("RNG", "CPU");
+  if (request.noise == NoiseKind::numpy) fields.emplace_back("RNG", "NumPy");
   if (!request.emphasis) fields.emplace_back("Emphasis", "None");
   return fields;
 }

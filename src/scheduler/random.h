@@ -19,15 +19,15 @@ class NoiseSource {
   virtual void normals(std::span<float> out) = 0;
 };
 
-// Whose random numbers: those of PyTorch's CUDA generator (the same picture as diffusers on a GPU gives for a seed) or
-// of its CPU generator.
-enum class NoiseKind { cuda, cpu };
+// Whose random numbers: those of PyTorch's CUDA generator (the same picture as diffusers on a GPU gives for a seed), of
+// its CPU generator, or of NumPy's RandomState.
+enum class NoiseKind { cuda, cpu, numpy };
 
 // The type that torch.randn draws in; diffusers draws latents in the type the network runs in. The values come as f32
 // either way.
 enum class NoisePrecision { f32, f16 };
 
-// "cuda", "cpu"
+// "cuda", "cpu", "numpy"
 std::string_view name_of(NoiseKind kind);
 // Throws Error(invalid_argument) that lists the names.
 NoiseKind noise_kind_from_name(std::string_view name);

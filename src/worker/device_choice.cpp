@@ -15,7 +15,10 @@ DeviceChoice device_choice(const Config& config, const std::optional<std::string
   if (dtype && std::find(kDtypes.begin(), kDtypes.end(), *dtype) == kDtypes.end())
     fail(ErrorKind::invalid_argument, "--dtype {}: not allowed; auto, bf16, fp16, fp32 is", *dtype);
   DeviceChoice choice{.threads = threads, .cuda = cuda_options(config)};
-  choice.device = device ? *device : resolve_backend(*config.text("BACKEND"));
+  WorkerOptions worker;
+  worker.backend = *config.text("BACKEND");
+  if (worker.backend == "rknn") worker.backend = "cpu";  // an NPU runs what was compiled for it, and nothing else
+  choice.device = device ? *device : resolve_backend(worker);
   const bool gpu = choice.device == "cuda" || choice.device.starts_with("cuda:");
   if (!gpu && choice.device != "cpu" && choice.device != "reference")
     fail(ErrorKind::invalid_argument, "--device {}: not allowed; cpu, cuda, cuda:N, reference is", choice.device);

@@ -6,11 +6,9 @@
 #include "base/elapsed.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/version.h"
 #include "device/make_device.h"
-#include "pipeline/parameters_text.h"
 #include "scheduler/sampler.h"
-#include "text/prompt.h"
+#include "worker/job_rules.h"
 #include "worker/latent_preview.h"
 
 namespace dreamlab {
@@ -35,34 +33,6 @@ class DiffusionJob final : public ActiveJob {
   Clock::time_point started = Clock::now();
 };
 
-// What a picture tells of its style.
-std::vector<std::pair<std::string, std::string>> style_fields(const WorkerInfo& info,
-                                                              const std::optional<StyleChoice>& choice) {
-  if (!choice || choice->level == 0) return {};
-  for (const StyleInfo& style : info.styles) {
-    if (style.id != choice->style) continue;
-    const int level = std::min(choice->level, static_cast<int>(style.levels.size()));
-    return {{"Style", style.id}, {"Style level", std::to_string(level)}};
-  }
-  return {};
-}
-
-void check_prompt(std::string_view what, const std::string& prompt) {
-  if (prompt.size() > kMaxPromptBytes)
-    fail(ErrorKind::invalid_argument, "{} of {} bytes is too long; {} are allowed", what, prompt.size(),
-         kMaxPromptBytes);
-  const int64_t windows = tokenize_prompt(prompt, {}).windows;
-  if (windows > kMaxPromptWindows)
-    fail(ErrorKind::invalid_argument, "{} of {} windows of {} tokens is too long; {} are allowed", what, windows,
-         kWindowCapacity, kMaxPromptWindows);
-}
-
-template <typename T>
-void check_range(std::string_view what, T value, T smallest, T largest) {
-  if (!(value >= smallest && value <= largest))
-    fail(ErrorKind::invalid_argument, "{} {} is out of range; {}..{} is allowed", what, value, smallest, largest);
-}
-
 std::shared_ptr<const Image> resized(const std::shared_ptr<const Image>& picture, PictureSize size) {
   if (!picture || (picture->width == size.width && picture->height == size.height)) return picture;
   return std::make_shared<Image>(resize_image(*picture, size.width, size.height));
@@ -83,13 +53,8 @@ DiffusionWorker::DiffusionWorker(std::string_view name, bool sdxl, const WorkerO
     : options_(options) {
   check_family(checkpoint->path(), checkpoint->config(), sdxl);
   const int64_t side = checkpoint->config().native_size;
-  info_.worker = name;
-  info_.model = model_name(checkpoint->path());
+  info_ = describe_worker(name, checkpoint->path(), {side, side}, options);
   info_.family = name_of(checkpoint->config().family);
-  info_.default_size = options.size.value_or(PictureSize{side, side});
-  info_.default_steps = options.steps;
-  info_.default_guidance = options.guidance;
-  info_.default_scheduler = find_sampler(options.scheduler).name;
 
   device_ = make_device({options.backend, options.backend == "cpu" ? options.dtype : "auto", options.threads,
                          options.memory_limit, options.cuda});
@@ -122,27 +87,9 @@ void DiffusionWorker::with_memory(const std::function<void()>& work) {
   }
 }
 
-GenerationRequest DiffusionWorker::resolve(const JobRequest& job) const {
-  GenerationRequest request;
-  request.prompt = job.prompt;
-  request.negative_prompt = job.negative_prompt;
-  request.size = job.own_size().value_or(info_.default_size);
-  request.steps = job.steps.value_or(info_.default_steps);
-  request.guidance_scale = job.guidance_scale.value_or(info_.default_guidance);
-  request.sampler = job.scheduler.empty() ? info_.default_scheduler : find_sampler(job.scheduler).name;
-  request.clip_skip = job.clip_skip;
-  request.strength = job.strength;
-  request.noise = options_.noise;
-  request.vae_tiling = options_.vae_tiling;
-  return request;
-}
-
 void DiffusionWorker::check(const JobRequest& job) const {
-  const GenerationRequest request = resolve(job);
-  check_size(request.size);
-  check_range("steps", request.steps, kMinSteps, kMaxJobSteps);
-  check_range("guidance scale", request.guidance_scale, 0.0, kMaxJobGuidance);
-  if (job.mask && !job.init_image) fail(ErrorKind::invalid_argument, "a mask needs the picture that it belongs to");
+  const GenerationRequest request = resolve_request(job, info_, options_);
+  check_ranges(job, request);
   pipeline_->check(request);
   check_steps(request, job.init_image != nullptr, pipeline_->config().schedule);
   styles_->check(job.style);
@@ -153,7 +100,7 @@ void DiffusionWorker::check(const JobRequest& job) const {
 std::unique_ptr<ActiveJob> DiffusionWorker::start(const Job& job) {
   job.cancel_token().throw_if_cancelled();
   check(job.request());
-  auto active = std::make_unique<DiffusionJob>(job, resolve(job.request()));
+  auto active = std::make_unique<DiffusionJob>(job, resolve_request(job.request(), info_, options_));
   GenerationRequest& request = active->request;
   request.seed = job.request().seed ? *job.request().seed : random_seed();
   request.init_image = resized(job.request().init_image, request.size);
@@ -185,7 +132,6 @@ JobResult DiffusionWorker::finish(ActiveJob& active) {
   const GenerationRequest& request = job.request;
   const Latents& latents = job.denoising->latents();
   JobResult result;
-  result.seed = request.seed;
   result.latents = latent_fingerprint(latents);
 
   const auto decoding = Clock::now();
@@ -196,24 +142,14 @@ JobResult DiffusionWorker::finish(ActiveJob& active) {
   });
   job.timings.decode_ms = milliseconds_since(decoding);
 
-  const auto encoding = Clock::now();
-  result.parameters =
-      parameters_text(request, info_.model, std::string(program_name()), style_fields(info_, job.job.request().style));
-  EncodeOptions options;
-  options.texts = {{"parameters", result.parameters}};
-  result.png = encode_image(*result.picture, ImageFormat::png, options);
-  result.encode_png_ms = milliseconds_since(encoding);
+  encode_result(result, request, info_, job.job.request().style);
   job.timings.total_ms = milliseconds_since(job.started);
   result.timings = job.timings;
   return result;
 }
 
 Image DiffusionWorker::preview(const ActiveJob& active) {
-  const DenoisingJob& job = *static_cast<const DiffusionJob&>(active).denoising;
-  Latents latents = job.latents();
-  // As the network takes them, their noise is of one size for all samplers.
-  if (!job.done()) job.inputs().sampler->scale_model_input(job.call(), latents.values, latents.values);
-  return latent_preview(latents, pipeline_->config().family);
+  return latent_preview(*static_cast<const DiffusionJob&>(active).denoising, pipeline_->config().family);
 }
 
 }  // namespace dreamlab

@@ -14,13 +14,6 @@
 
 namespace dreamlab {
 
-// What a request may ask of a worker.
-constexpr int kMaxJobSteps = 50;
-constexpr double kMaxJobGuidance = 20;
-// Text is encoded, and looked at by every layer of every step, in windows of 75 tokens: this many are some 1,800 words.
-constexpr size_t kMaxPromptBytes = 20'000;
-constexpr int64_t kMaxPromptWindows = 32;
-
 class DiffusionWorker : public PipelineWorker {
  public:
   const WorkerInfo& info() const override { return info_; }
@@ -38,8 +31,6 @@ class DiffusionWorker : public PipelineWorker {
 
  private:
   void with_memory(const std::function<void()>& work);
-  // What a job asks for, the rest filled in: all but seed, pictures and style.
-  GenerationRequest resolve(const JobRequest& request) const;
 
   WorkerOptions options_;
   std::unique_ptr<Device> device_;

@@ -51,4 +51,10 @@ Image latent_preview(const Latents& latents, Family family) {
   return image;
 }
 
+Image latent_preview(const DenoisingJob& job, Family family) {
+  Latents latents = job.latents();
+  if (!job.done()) job.inputs().sampler->scale_model_input(job.call(), latents.values, latents.values);
+  return latent_preview(latents, family);
+}
+
 }  // namespace dreamlab

@@ -75,6 +75,7 @@ WorkerOptions worker_options(const Config& config, ModelSlot slot) {
   options.dtype = *config.text("CPU_DTYPE");
   options.threads = threads_of_a_worker(config);
   options.cuda = cuda_options(config);
+  options.rknn.library = *config.text("RKNN_LIBRARY");
   options.size = config.size("DEFAULT_SIZE");
   options.steps = static_cast<int>(*config.integer("DEFAULT_STEPS"));
   options.guidance = *config.number("DEFAULT_GUIDANCE");

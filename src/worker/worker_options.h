@@ -16,6 +16,11 @@
 
 namespace dreamlab {
 
+struct RknnOptions {
+  std::string library = "librknnrt.so";  // the runtime
+  int core = -1;                         // of the NPU's three; negative: as the runtime likes
+};
+
 // All that a worker is made from. worker_options() fills it in from the environment; a mode replaces what it has a word
 // on: model, styles, size, steps, guidance, scheduler.
 struct WorkerOptions {
@@ -28,6 +33,7 @@ struct WorkerOptions {
   int threads = 0;               // of the CPU device; 0: one per processor
   size_t memory_limit = 0;       // bytes that activations may take on the CPU device; 0: what there is
   CudaOptions cuda;              // of the CUDA device
+  RknnOptions rknn;              // of the NPU
 
   std::optional<PictureSize> size;  // unset: the model's native size
   int steps = 4;

@@ -5,9 +5,11 @@
 
 #include <bit>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numbers>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "golden_records.h"
 #include "scheduler/box_muller.h"
 #include "scheduler/elementary.h"
@@ -230,15 +232,31 @@ TEST(Random, AnEmptyDrawLeavesTheStreamWhereItIs) {
   EXPECT_EQ(found, expected);
 }
 
+// NumPy's own numbers, however the stream is cut.
+TEST(Random, NumpyGivesWhatNumpyGives) {
+  const std::vector<uint8_t> bytes = read_file(DREAMLAB_TEST_DATA_DIR "/numpy_randn.json");
+  for (const nlohmann::json& draw : nlohmann::json::parse(bytes).at("draws")) {
+    const auto source = make_noise_source(NoiseKind::numpy, draw.at("seed").get<uint64_t>());
+    std::vector<float> values(10002);
+    source->normals(std::span(values).first(1));
+    source->normals(std::span(values).subspan(1, 4996));
+    source->normals(std::span(values).subspan(4997));
+    for (size_t i = 0; i < 8; ++i) EXPECT_FLOAT_EQ(values[i], draw.at("first")[i].get<float>()) << draw.at("seed");
+    for (size_t i = 0; i < 3; ++i) EXPECT_FLOAT_EQ(values[9999 + i], draw.at("later")[i].get<float>());
+  }
+  EXPECT_THROW(make_noise_source(NoiseKind::numpy, uint64_t{1} << 32), Error);
+}
+
 TEST(Random, NamesItsKindsAndRefusesOthers) {
   EXPECT_EQ(noise_kind_from_name("cuda"), NoiseKind::cuda);
   EXPECT_EQ(noise_kind_from_name("cpu"), NoiseKind::cpu);
+  EXPECT_EQ(noise_kind_from_name("numpy"), NoiseKind::numpy);
   try {
     noise_kind_from_name("gpu");
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
-    EXPECT_THAT(error.what(), HasSubstr("cuda and cpu"));
+    EXPECT_THAT(error.what(), HasSubstr("cuda, cpu and numpy"));
   }
 }
 

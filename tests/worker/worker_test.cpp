@@ -12,7 +12,7 @@
 #include "pipeline/golden_models.h"
 #include "tensor/dtype.h"
 #include "test_workers.h"
-#include "worker/diffusion_worker.h"
+#include "worker/job_rules.h"
 
 namespace dreamlab {
 namespace {
