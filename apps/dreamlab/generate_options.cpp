@@ -144,7 +144,8 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
   command.add_option("--seed", flags.seed, "Random unless given; picture N of a batch has seed + N");
   command.add_option("--scheduler", flags.scheduler,
                      env(fmt::format("Sampler, lcm unless given: {}", fmt::join(sampler_names(), ", ")), "SCHEDULER"));
-  command.add_option("--rng", flags.rng, env("Noise as PyTorch's or NumPy's generators give it: cuda, cpu or numpy", "RNG"));
+  command.add_option("--rng", flags.rng,
+                     env("Noise as PyTorch's or NumPy's generators give it: cuda, cpu or numpy", "RNG"));
   command.add_option("--clip-skip", flags.clip_skip, "Take the text states from N - 1 blocks earlier")
       ->capture_default_str();
   command.add_flag("--no-emphasis", flags.no_emphasis, "Brackets in prompts are plain text");

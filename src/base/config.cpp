@@ -54,8 +54,10 @@ constexpr Setting kSettings[] = {
     {"DEFAULT_TIMEOUT", SettingType::number, "120", "seconds that a request may take", {}, 0.001, 86400},
     {"SCHEDULER", SettingType::text, "lcm", "sampler"},
     {"RKNN_LIBRARY", SettingType::text, "librknnrt.so", "the runtime of Rockchip's NPUs: a name or a path"},
-    {"USE_RKNN_CONTEXT_CFGS", SettingType::boolean, "1", "a core of the NPU for each worker; off: as its runtime likes"},
-    {"RNG", SettingType::choice, "cuda", "whose random numbers: PyTorch's CUDA or CPU generator, or NumPy's RandomState", kRngs},
+    {"USE_RKNN_CONTEXT_CFGS", SettingType::boolean, "1",
+     "a core of the NPU for each worker; off: as its runtime likes"},
+    {"RNG", SettingType::choice, "cuda",
+     "whose random numbers: PyTorch's CUDA or CPU generator, or NumPy's RandomState", kRngs},
     {"VAE_TILING", SettingType::choice, "auto", "decode in tiles; auto: where the picture is large", kTilings},
     // Styles and modes.
     {"LORA_ROOT", SettingType::text, "", "directory of the styles' LoRA files; MODEL_ROOT where it is not set"},

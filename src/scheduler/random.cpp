@@ -11,9 +11,12 @@ namespace dreamlab {
 
 std::string_view name_of(NoiseKind kind) {
   switch (kind) {
-    case NoiseKind::cuda: return "cuda";
-    case NoiseKind::cpu: return "cpu";
-    case NoiseKind::numpy: return "numpy";
+    case NoiseKind::cuda:
+      return "cuda";
+    case NoiseKind::cpu:
+      return "cpu";
+    case NoiseKind::numpy:
+      return "numpy";
   }
   return "";
 }
