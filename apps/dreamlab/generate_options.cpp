@@ -10,6 +10,7 @@
 #include "scheduler/sampler.h"
 #include "worker/device_choice.h"
 #include "worker/model_location.h"
+#include "worker/rknn_model_set.h"
 #include "worker/styles.h"
 
 namespace dreamlab {
@@ -43,6 +44,9 @@ void check_exists(const std::string& path, std::string_view what) {
 void find_model(const GenerateFlags& flags, const Config& config, GenerateSettings& settings) {
   if (flags.model) {
     settings.model_path = in_directory(config.text("MODEL_ROOT"), *flags.model).string();
+    if (is_rknn_model(settings.model_path))
+      fail(ErrorKind::unsupported, "{}: this model was compiled for an NPU; dreamlab serve runs it",
+           settings.model_path);
     return;
   }
   auto model = locate_model(config);

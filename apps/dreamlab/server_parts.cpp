@@ -106,6 +106,7 @@ std::shared_ptr<SuperResolutionService> make_super_resolution(const Config& conf
   options.max_pixels = *config.integer("SR_MAX_PIXELS");
   const int threads = static_cast<int>(config.integer("THREADS").value_or(0));
   options.device = device_choice(config, std::nullopt, std::nullopt, threads);
+  options.npu_library = *config.text("RKNN_LIBRARY");
   return std::make_shared<SuperResolutionService>(options);
 }
 
@@ -134,8 +135,8 @@ std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
   context->sd = make_service(config, ModelSlot::main, context->modes, worker);
   if (shipped) log::info("{}", kShippedModelNotice);
-  if (const auto why = worker.backend == "auto" ? why_no_cuda_device() : std::nullopt)
-    log::info("{}; the CPU computes", *why);
+  const bool may_use_gpu = worker.backend == "auto" && !is_rknn_model(first.model);
+  if (const auto why = may_use_gpu ? why_no_cuda_device() : std::nullopt) log::info("{}; the CPU computes", *why);
   return context;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "device/rknn/rknn_model.h"
 #include "model/espcn.h"
 #include "model/rrdbnet.h"
 #include "pipeline/hidden_colors.h"
@@ -90,8 +91,23 @@ float luma(const float* rgb) {
   return 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
 }
 
-// The network makes the luminance; Cb and Cr are enlarged by Lanczos. Since Y, Cb and Cr are linear in R, G and B and
+// A network makes the luminance; Cb and Cr are enlarged by Lanczos. Since Y, Cb and Cr are linear in R, G and B and
 // Lanczos is linear, that is: the colors by Lanczos, and to each of the three the difference of the luminances.
+// network: luminance in 0..1 [height, width] to [scale * height, scale * width].
+using LuminanceFunction = std::function<std::vector<float>(std::vector<float> small)>;
+std::vector<float> enlarge_by_luminance(std::span<const float> pixels, int64_t width, int64_t height, int64_t scale,
+                                        const LuminanceFunction& network) {
+  std::vector<float> small(static_cast<size_t>(width * height));
+  for (size_t i = 0; i < small.size(); ++i) small[i] = luma(&pixels[3 * i]);
+  const std::vector<float> large = network(std::move(small));
+  std::vector<float> colors = resize_values(pixels, width, height, 3, scale * width, scale * height);
+  for (size_t i = 0; i < large.size(); ++i) {
+    const float difference = std::clamp(large[i], 0.0f, 1.0f) - luma(&colors[3 * i]);
+    for (size_t c = 0; c < 3; ++c) colors[3 * i + c] += difference;
+  }
+  return colors;
+}
+
 class EspcnMethod : public Upscaler::Method {
  public:
   EspcnMethod(std::unique_ptr<Device> device, const NetworkFile<EspcnConfig>& file, int64_t tile)
@@ -103,19 +119,13 @@ class EspcnMethod : public Upscaler::Method {
                              const CancelToken* cancel) const override {
     const bool studio = network_.config().range == EspcnConfig::Range::studio;
     const float gain = studio ? 219.0f / 255.0f : 1.0f, offset = studio ? 16.0f / 255.0f : 0.0f;
-    std::vector<float> small(static_cast<size_t>(width * height));
-    for (size_t i = 0; i < small.size(); ++i) small[i] = offset + gain * luma(&pixels[3 * i]);
-    const Tensor input = device_->upload(small, Shape{1, height, width, 1});
-    const std::vector<float> large = device_->download(network_.forward({*device_, nullptr, cancel, nullptr}, input));
-
-    const int64_t scale = shape().scale;
-    std::vector<float> colors = resize_values(pixels, width, height, 3, scale * width, scale * height);
-    for (size_t i = 0; i < large.size(); ++i) {
-      const float made = std::clamp((large[i] - offset) / gain, 0.0f, 1.0f);
-      const float difference = made - luma(&colors[3 * i]);
-      for (size_t c = 0; c < 3; ++c) colors[3 * i + c] += difference;
-    }
-    return colors;
+    return enlarge_by_luminance(pixels, width, height, shape().scale, [&](std::vector<float> small) {
+      for (float& value : small) value = offset + gain * value;
+      const Tensor input = device_->upload(small, Shape{1, height, width, 1});
+      std::vector<float> large = device_->download(network_.forward({*device_, nullptr, cancel, nullptr}, input));
+      for (float& value : large) value = (value - offset) / gain;
+      return large;
+    });
   }
   size_t peak_activation_bytes() const override { return device_->peak_activation_bytes(); }
 
@@ -128,6 +138,56 @@ class EspcnMethod : public Upscaler::Method {
   Espcn network_;
 };
 
+// A network on luminance of the full range, compiled for tiles of one size: what is smaller is filled up with its last
+// row and column.
+class NpuMethod : public Upscaler::Method {
+ public:
+  explicit NpuMethod(std::unique_ptr<rknn::Model> model) : Method(shape_for(*model)), model_(std::move(model)) {}
+
+  std::vector<float> enlarge(std::span<const float> pixels, int64_t width, int64_t height,
+                             const CancelToken* /*cancel*/) const override {
+    const rknn::Port& port = model_->inputs()[0];
+    const int64_t scale = shape().scale;
+    return enlarge_by_luminance(pixels, width, height, scale, [&](const std::vector<float>& small) {
+      std::vector<float> tile;
+      tile.reserve(static_cast<size_t>(port.elements));
+      for (int64_t y = 0; y < port.height(); ++y)
+        for (int64_t x = 0; x < port.width(); ++x)
+          tile.push_back(small[static_cast<size_t>(std::min(y, height - 1) * width + std::min(x, width - 1))]);
+      model_->write(0, tile);
+      model_->run();
+      const std::vector<float> whole = model_->read(0);
+      std::vector<float> large;
+      for (int64_t y = 0; y < scale * height; ++y) {
+        const auto row = whole.begin() + y * scale * port.width();
+        large.insert(large.end(), row, row + scale * width);
+      }
+      return large;
+    });
+  }
+
+ private:
+  // What a pixel may depend on, to each side.
+  static constexpr int64_t kReach = 8;
+
+  static TileShape shape_for(const rknn::Model& model) {
+    const auto is_luminance = [](const std::vector<rknn::Port>& ports) {
+      return ports.size() == 1 && ports[0].is_picture() && ports[0].dims[0] == 1 && ports[0].channels() == 1;
+    };
+    const bool fits = is_luminance(model.inputs()) && is_luminance(model.outputs());
+    const rknn::Port* const in = fits ? &model.inputs()[0] : nullptr;
+    const rknn::Port* const out = fits ? &model.outputs()[0] : nullptr;
+    if (!fits || in->width() <= 4 * kReach || in->height() != in->width() || out->width() % in->width() != 0 ||
+        out->height() != out->width() || out->width() == in->width())
+      fail(ErrorKind::invalid_file,
+           "{}: no upscaler: luminance of squares, as 224x224, to a whole multiple, as 672x672, is expected",
+           model.file().string());
+    return {in->width() - 2 * kReach, kReach, 0, 1, out->width() / in->width()};
+  }
+
+  std::unique_ptr<rknn::Model> model_;
+};
+
 std::unique_ptr<Device> device_for_espcn(DeviceChoice choice) {
   choice.dtype = "fp32";
   return make_device(choice);
@@ -138,6 +198,9 @@ std::unique_ptr<Upscaler::Method> open_method(const UpscalerOptions& options) {
   if (fs::is_directory(options.path))
     fail(ErrorKind::invalid_file, "{}: is a directory; an upscaler's .pth or .safetensors file is expected",
          options.path);
+  if (fs::path(options.path).extension() == ".rknn")
+    return std::make_unique<NpuMethod>(
+        rknn::Model::load(rknn::Runtime::open(options.npu_library), options.path, rknn::CoreMask::automatic));
   const FileKind kind = kind_of(*open_tensor_file(options.path));
   if (kind == FileKind::espcn)
     return std::make_unique<EspcnMethod>(device_for_espcn(options.device), open_espcn(options.path), options.tile);

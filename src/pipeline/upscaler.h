@@ -1,6 +1,7 @@
 #pragma once
 
-// Enlarging pictures: by a network of the ESRGAN kind, by the sub-pixel CNN on luminance, or by Lanczos.
+// Enlarging pictures: by a network of the ESRGAN kind, by a sub-pixel CNN on luminance, on a Device or compiled for an
+// NPU, or by Lanczos.
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,9 +17,11 @@ namespace dreamlab {
 constexpr int kMostUpscalePasses = 3;
 
 struct UpscalerOptions {
-  std::string path;          // RRDBNet or ESPCN, .pth or .safetensors; "": Lanczos, twice the side a pass
-  DeviceChoice device = {};  // its precision is RRDBNet's; ESPCN has fp32
-  int64_t tile = 0;          // side of a tile in pixels; 0: what suits the network
+  std::string path;  // RRDBNet or ESPCN, .pth or .safetensors; a network for luminance that was compiled for an NPU,
+                     // .rknn; "": Lanczos, twice the side a pass
+  DeviceChoice device = {};                  // its precision is RRDBNet's; ESPCN has fp32
+  int64_t tile = 0;                          // side of a tile in pixels; 0: what suits the network
+  std::string npu_library = "librknnrt.so";  // the NPU's runtime
 };
 
 struct UpscaleOptions {

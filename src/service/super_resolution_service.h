@@ -36,12 +36,13 @@ struct SuperResolutionResult {
 using SuperResolutionOutcome = std::variant<SuperResolutionResult, Error>;
 
 struct SuperResolutionOptions {
-  std::string model_path;           // RRDBNet or ESPCN, .pth or .safetensors; "": Lanczos
+  std::string model_path;           // as UpscalerOptions::path
   int workers = 1;                  // pictures at a time, each with a network of its own
   size_t queue_max = 32;            // that wait, besides those that are being worked on
   double timeout_s = 120;           // from submission to result
   int64_t max_pixels = 24'000'000;  // of any pass
   DeviceChoice device = {};         // of each worker; 0 threads: the processors divided among them
+  std::string npu_library = "librknnrt.so";
 };
 
 struct SuperResolutionStatistics {

@@ -9,7 +9,9 @@
 
 #include "base/error.h"
 #include "device/rknn/rknn_runtime.h"
+#include "pipeline/upscaler.h"
 #include "standin.h"
+#include "upscaler_files.h"
 #include "worker/rknn_model_set.h"
 
 namespace dreamlab {
@@ -251,6 +253,39 @@ TEST_F(RknnTest, TellsOfARuntimeThatIsMissingOrUnknown) {
   EXPECT_THAT(refusal([&] { make_worker(options); }, ErrorKind::unavailable), HasSubstr("driver"));
   set_versions("librknnrt version: 1.5.2 (c6b7b351a@2023-08-23T15:28:22)", "0.8.8");
   EXPECT_EQ(run(*make_worker(options)).seed, 42u);
+}
+
+// Tiles of the compiled size, smaller pictures filled up, against the same network on the CPU.
+TEST_F(RknnTest, UpscalesByACompiledNetworkForLuminance) {
+  const auto file = directory_.path() / "upscaler.rknn";
+  const std::string network = write_network(directory_, "espcn.safetensors", EspcnConfig{}).string();
+  const auto upscaler = [&](int side, int height) {
+    std::ofstream(file) << nlohmann::json{{"network", "luminance"}, {"checkpoint", network}, {"width", side},
+                                          {"height", height},       {"format", "nchw"},      {"type", "f16"}}
+                               .dump();
+    return std::make_unique<Upscaler>(UpscalerOptions{.path = file.string(), .npu_library = DREAMLAB_RKNN_STANDIN});
+  };
+  const Upscaler on_cpu({.path = network, .device = {.device = "cpu", .threads = 1}});
+  for (const PictureSize size : {PictureSize{150, 97}, PictureSize{64, 64}, PictureSize{20, 19}}) {
+    const Image picture = test_picture(size.width, size.height);
+    const auto on_npu = upscaler(64, 64);
+    EXPECT_EQ(on_npu->scale(), on_cpu.scale());
+    // But for the right and lower borders, beyond which the CPU's network sees zeros, and here the border again.
+    const int64_t scale = on_cpu.scale(), reach = 5 * scale;
+    const Image made = on_npu->upscale(picture, {}), expected = on_cpu.upscale(picture, {});
+    ASSERT_EQ(made.width, scale * size.width);
+    ASSERT_EQ(made.height, scale * size.height);
+    int most = 0;
+    for (int64_t y = 0; y < made.height - reach; ++y)
+      for (int64_t i = 0; i < 3 * (made.width - reach); ++i)
+        most = std::max(most, std::abs(int{made.row(y)[i]} - int{expected.row(y)[i]}));
+    EXPECT_LE(most, 2) << to_string(size);
+  }
+  EXPECT_THAT(refusal([&] { upscaler(64, 32); }, ErrorKind::invalid_file), HasSubstr("no upscaler"));
+  write_manifest(file, "vae_decoder", 64, 64);
+  EXPECT_THAT(refusal([&] { Upscaler({.path = file.string(), .npu_library = DREAMLAB_RKNN_STANDIN}); },
+                      ErrorKind::invalid_file),
+              HasSubstr("no upscaler"));
 }
 
 TEST_F(RknnTest, IsChosenByTheModelAndNothingElseRunsIt) {

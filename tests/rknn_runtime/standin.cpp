@@ -1,6 +1,7 @@
 // A stand-in for librknnrt.so: its C interface, over the networks of this project on a small manifest in place of a
 // compiled model. It checks what the interface asks of its callers, and fails when it is told to.
-//   {"network": "text_encoder" | "unet" | "vae_decoder", "checkpoint": FILE, "width": 64, "height": 64 (of pictures),
+//   {"network": "text_encoder" | "unet" | "vae_decoder" | "luminance", "checkpoint": FILE, "width": 64, "height": 64
+//   (of pictures),
 //    "format": "nhwc" | "nchw", "type": "f16" | "f32", "timestep": "i64" | "i32" | "f32", "row_pixels": 16}
 #include <algorithm>
 #include <atomic>
@@ -20,10 +21,12 @@
 #include "device/rknn/rknn_api.h"
 #include "device/rknn/rknn_layout.h"
 #include "model/clip_text.h"
+#include "model/espcn.h"
 #include "model/unet.h"
 #include "model/vae.h"
 #include "rknn_runtime/standin_control.h"
 #include "weights/checkpoint.h"
+#include "weights/networks.h"
 
 namespace dreamlab::rknn {
 namespace {
@@ -41,12 +44,14 @@ class Network {
 
  protected:
   explicit Network(const json& manifest)
+      : Network(manifest, Checkpoint::open(manifest.at("checkpoint").get<std::string>())) {}
+  Network(const json& manifest, std::shared_ptr<const Checkpoint> checkpoint)
       : format_(manifest.value("format", "nhwc") == "nchw" ? TensorFormat::nchw : TensorFormat::nhwc),
         type_(manifest.value("type", "f16") == "f32" ? TensorType::f32 : TensorType::f16),
         row_pixels_(manifest.value("row_pixels", 1)),
         width_(manifest.value("width", 64)),
         height_(manifest.value("height", 64)),
-        checkpoint_(Checkpoint::open(manifest.at("checkpoint").get<std::string>())),
+        checkpoint_(std::move(checkpoint)),
         device_(make_cpu_device({.threads = 1, .dtype = DType::f32})) {}
 
   static TensorAttributes port(const std::string& name, std::vector<uint32_t> dims, TensorType type) {
@@ -145,6 +150,33 @@ class Decoder final : public Network {
   VaeDecoder decoder_;
 };
 
+// Luminance of the full range.
+class Enlarger final : public Network {
+ public:
+  explicit Enlarger(const json& manifest)
+      : Network(manifest, nullptr),
+        file_(open_espcn(manifest.at("checkpoint").get<std::string>())),
+        network_(*device_, file_.config, *file_.weights) {
+    const auto scale = static_cast<int>(file_.config.scale);
+    inputs = {picture("input", height_, width_, 1, true)};
+    outputs = {picture("output", scale * height_, scale * width_, 1, false)};
+  }
+  Values run(const Values& in) override {
+    const bool studio = file_.config.range == EspcnConfig::Range::studio;
+    const float gain = studio ? 219.0f / 255.0f : 1.0f, offset = studio ? 16.0f / 255.0f : 0.0f;
+    std::vector<float> values = in[0];
+    for (float& value : values) value = offset + gain * value;
+    const Tensor input = device_->upload(values, {1, height_, width_, 1});
+    values = device_->download(network_.forward({*device_, nullptr, nullptr, {}}, input));
+    for (float& value : values) value = (value - offset) / gain;
+    return {values};
+  }
+
+ private:
+  NetworkFile<EspcnConfig> file_;
+  Espcn network_;
+};
+
 std::shared_ptr<Network> make_network(const std::string& path) {
   const std::vector<uint8_t> bytes = read_file(path);
   const json manifest = json::parse(bytes);
@@ -152,6 +184,7 @@ std::shared_ptr<Network> make_network(const std::string& path) {
   std::shared_ptr<Network> network;
   if (kind == "text_encoder") network = std::make_shared<TextEncoder>(manifest);
   if (kind == "unet") network = std::make_shared<DenoisingNetwork>(manifest);
+  if (kind == "luminance") network = std::make_shared<Enlarger>(manifest);
   if (kind == "vae_decoder") network = std::make_shared<Decoder>(manifest);
   if (!network) throw std::runtime_error("no such network");
   for (auto* ports : {&network->inputs, &network->outputs})
