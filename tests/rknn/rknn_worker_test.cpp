@@ -190,6 +190,7 @@ TEST_F(RknnTest, ThreeWorkersShareWeightsAndComputeAtOnceOnThreeCores) {
 // Each call in turn: one line of an error or none, nothing is lost, and the next job works.
 TEST_F(RknnTest, SurvivesEveryFailureOfTheRuntime) {
   const auto model = root();
+  std::filesystem::remove_all(model / "96x64");  // the same calls once more
   const auto fail_after = standin_function<void(int)>("rknn_standin_fail_after");
   const auto calls = standin_function<int()>("rknn_standin_calls");
   const Image expected = *run(*make_worker(rknn_options(model))).picture;
@@ -215,7 +216,7 @@ TEST_F(RknnTest, SurvivesEveryFailureOfTheRuntime) {
     expect_picture(*worker, "after call " + std::to_string(after));
     if (!was_reached) break;
   }
-  EXPECT_GT(refused, 40);
+  EXPECT_GT(refused, 30);
 }
 
 TEST_F(RknnTest, FailsInOneLineWhereFilesAreMissingOrDoNotFit) {

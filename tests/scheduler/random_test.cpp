@@ -234,8 +234,8 @@ TEST(Random, AnEmptyDrawLeavesTheStreamWhereItIs) {
 
 // NumPy's own numbers, however the stream is cut.
 TEST(Random, NumpyGivesWhatNumpyGives) {
-  const std::vector<uint8_t> bytes = read_file(DREAMLAB_TEST_DATA_DIR "/numpy_randn.json");
-  for (const nlohmann::json& draw : nlohmann::json::parse(bytes).at("draws")) {
+  const nlohmann::json file = nlohmann::json::parse(read_file(DREAMLAB_TEST_DATA_DIR "/numpy_randn.json"));
+  for (const nlohmann::json& draw : file.at("draws")) {
     const auto source = make_noise_source(NoiseKind::numpy, draw.at("seed").get<uint64_t>());
     std::vector<float> values(10002);
     source->normals(std::span(values).first(1));
