@@ -10,28 +10,13 @@
 #include "scheduler/sampler.h"
 #include "worker/job_rules.h"
 #include "worker/latent_preview.h"
+#include "worker/picture_job.h"
 
 namespace dreamlab {
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-class DiffusionJob final : public ActiveJob {
- public:
-  DiffusionJob(const Job& job, GenerationRequest request) : job(job), request(std::move(request)) {}
-
-  PictureSize size() const override { return request.size; }
-  int rows() const override { return static_cast<int>(denoising->rows()); }
-  int step() const override { return denoising->call(); }
-  int steps() const override { return denoising->calls(); }
-
-  const Job& job;
-  GenerationRequest request;
-  std::unique_ptr<DenoisingJob> denoising;
-  GenerationTimings timings;
-  Clock::time_point started = Clock::now();
-};
 
 std::shared_ptr<const Image> resized(const std::shared_ptr<const Image>& picture, PictureSize size) {
   if (!picture || (picture->width == size.width && picture->height == size.height)) return picture;
@@ -100,7 +85,7 @@ void DiffusionWorker::check(const JobRequest& job) const {
 std::unique_ptr<ActiveJob> DiffusionWorker::start(const Job& job) {
   job.cancel_token().throw_if_cancelled();
   check(job.request());
-  auto active = std::make_unique<DiffusionJob>(job, resolve_request(job.request(), info_, options_));
+  auto active = std::make_unique<PictureJob>(job, resolve_request(job.request(), info_, options_));
   GenerationRequest& request = active->request;
   request.seed = job.request().seed ? *job.request().seed : random_seed();
   request.init_image = resized(job.request().init_image, request.size);
@@ -112,7 +97,7 @@ std::unique_ptr<ActiveJob> DiffusionWorker::start(const Job& job) {
 
 void DiffusionWorker::advance(std::span<ActiveJob* const> jobs, const CancelToken* cancel) {
   std::vector<DenoisingJob*> denoising;
-  for (ActiveJob* job : jobs) denoising.push_back(static_cast<DiffusionJob*>(job)->denoising.get());
+  for (ActiveJob* job : jobs) denoising.push_back(static_cast<PictureJob*>(job)->denoising.get());
   const auto begin = Clock::now();
   // Where there are several, whoever asked may try fewer at a time.
   if (jobs.size() > 1)
@@ -121,14 +106,14 @@ void DiffusionWorker::advance(std::span<ActiveJob* const> jobs, const CancelToke
     with_memory([&] { pipeline_->advance(denoising, cancel); });
   const double step_ms = milliseconds_since(begin);
   for (ActiveJob* job : jobs) {
-    GenerationTimings& timings = static_cast<DiffusionJob*>(job)->timings;
+    GenerationTimings& timings = static_cast<PictureJob*>(job)->timings;
     timings.step_ms.push_back(step_ms);
     timings.denoise_ms += step_ms;
   }
 }
 
 JobResult DiffusionWorker::finish(ActiveJob& active) {
-  auto& job = static_cast<DiffusionJob&>(active);
+  auto& job = static_cast<PictureJob&>(active);
   const GenerationRequest& request = job.request;
   const Latents& latents = job.denoising->latents();
   JobResult result;
@@ -149,7 +134,7 @@ JobResult DiffusionWorker::finish(ActiveJob& active) {
 }
 
 Image DiffusionWorker::preview(const ActiveJob& active) {
-  return latent_preview(*static_cast<const DiffusionJob&>(active).denoising, pipeline_->config().family);
+  return latent_preview(*static_cast<const PictureJob&>(active).denoising, pipeline_->config().family);
 }
 
 }  // namespace dreamlab

@@ -19,6 +19,7 @@
 #include "weights/config_json.h"
 #include "worker/job_rules.h"
 #include "worker/latent_preview.h"
+#include "worker/picture_job.h"
 #include "worker/rknn_model_set.h"
 
 namespace dreamlab {
@@ -46,21 +47,11 @@ void require_picture(const rknn::Model& model, const rknn::Port& port, int64_t c
 
 }  // namespace
 
-class RknnJob final : public ActiveJob {
+class RknnJob final : public PictureJob {
  public:
-  RknnJob(const Job& job, GenerationRequest request) : job(job), request(std::move(request)) {}
+  using PictureJob::PictureJob;
 
-  PictureSize size() const override { return request.size; }
-  int rows() const override { return static_cast<int>(denoising->rows()); }
-  int step() const override { return denoising->call(); }
-  int steps() const override { return denoising->calls(); }
-
-  const Job& job;
-  GenerationRequest request;
   std::vector<std::vector<float>> texts;  // of each row: the negative prompt's first
-  std::unique_ptr<DenoisingJob> denoising;
-  GenerationTimings timings;
-  Clock::time_point started = Clock::now();
 };
 
 RknnWorker::RknnWorker(const WorkerOptions& options)
