@@ -49,7 +49,6 @@ class Model::Context {
     check(function(runtime_->functions(), handle_), what);
   }
   ContextHandle handle() const { return handle_; }
-  const Functions& functions() const { return runtime_->functions(); }
 
  private:
   explicit Context(std::shared_ptr<const Runtime> runtime) : runtime_(std::move(runtime)) {}
@@ -141,9 +140,14 @@ std::unique_ptr<Model> Model::load(std::shared_ptr<const Runtime> runtime, const
 }
 
 Model::~Model() {
-  const Functions& functions = runtime_->functions();
-  for (std::vector<Memory*>* blocks : {&input_memory_, &output_memory_})
-    for (Memory* const memory : *blocks) functions.destroy_mem(context_->handle(), memory);
+  release_memory();
+}
+
+void Model::release_memory() {
+  for (std::vector<Memory*>* blocks : {&input_memory_, &output_memory_}) {
+    for (Memory* const memory : *blocks) runtime_->functions().destroy_mem(context_->handle(), memory);
+    blocks->clear();
+  }
 }
 
 void Model::describe() {
@@ -180,10 +184,7 @@ bool Model::share_memory() {
     return true;
   };
   if (!share(input_attributes_, input_memory_) || !share(output_attributes_, output_memory_)) {
-    for (std::vector<Memory*>* blocks : {&input_memory_, &output_memory_}) {
-      for (Memory* const memory : *blocks) runtime_->functions().destroy_mem(context_->handle(), memory);
-      blocks->clear();
-    }
+    release_memory();
     return false;
   }
   const auto bind = [&](std::vector<TensorAttributes>& ports, const std::vector<Memory*>& blocks) {

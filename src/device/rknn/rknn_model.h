@@ -59,11 +59,11 @@ class Model {
 
  private:
   class Context;
-  class Ports;
 
   Model() = default;
   void describe();
   bool share_memory();
+  void release_memory();
 
   std::filesystem::path file_;
   std::shared_ptr<const Runtime> runtime_;

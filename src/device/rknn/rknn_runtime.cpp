@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <charconv>
+#include <cstring>
 #include <string_view>
 
 #include "base/error.h"
@@ -31,9 +32,7 @@ std::optional<Version> parse_version(std::string_view text) {
 }
 
 std::string_view text_of(const char (&field)[kMaxName]) {
-  return {field, std::string_view(field, kMaxName).find('\0') == std::string_view::npos
-                     ? size_t{kMaxName}
-                     : std::string_view(field).size()};
+  return {field, strnlen(field, kMaxName)};
 }
 
 }  // namespace
