@@ -1,19 +1,10 @@
 // Asking for pictures, and what may go wrong with it.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, describe, it } from "node:test";
-import { finished, latest, launchBrowser, openSampling, paint, pixelsOf, Server, underWay, visit } from "./harness.mjs";
+import { describe, it } from "node:test";
+import { browser, finished, latest, openSampling, paint, pixelsOf, server, Server, underWay, useBrowserAndServer, visit } from "./harness.mjs";
 
-let browser, server;
-
-before(async () => {
-  browser = await launchBrowser();
-  server = await Server.start();
-});
-after(async () => {
-  await browser?.close();
-  await Server.removeAll();
-});
+useBrowserAndServer();
 
 describe("a first visit", () => {
   it("leads to a picture, which is kept", async () => {

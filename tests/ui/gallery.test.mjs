@@ -1,18 +1,9 @@
 // What was made: found again, compared, grouped.
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
-import { finished, latest, launchBrowser, openSampling, paint, Server, visit } from "./harness.mjs";
+import { describe, it } from "node:test";
+import { browser, finished, latest, openSampling, paint, server, Server, useBrowserAndServer, visit } from "./harness.mjs";
 
-let browser, server;
-
-before(async () => {
-  browser = await launchBrowser();
-  server = await Server.start();
-});
-after(async () => {
-  await browser?.close();
-  await Server.removeAll();
-});
+useBrowserAndServer();
 
 const pictures = (page) => page.getByRole("list", { name: "Pictures" }).getByRole("listitem");
 

@@ -6,6 +6,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
 import { chromium } from "playwright-core";
 
@@ -72,6 +73,19 @@ export class Server {
 }
 
 export const launchBrowser = () => chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+
+// Of the tests of one file.
+export let browser, server;
+export function useBrowserAndServer() {
+  before(async () => {
+    browser = await launchBrowser();
+    server = await Server.start();
+  });
+  after(async () => {
+    await browser?.close();
+    await Server.removeAll();
+  });
+}
 
 // A page as on a first visit. Anything that it writes to the console as an error, or asks of another host, is kept.
 export async function visit(browser, server, options = {}) {

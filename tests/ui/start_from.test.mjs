@@ -2,19 +2,10 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, it } from "node:test";
-import { finished, latest, launchBrowser, openSampling, paint, pixelsOf, Server, visit } from "./harness.mjs";
+import { describe, it } from "node:test";
+import { browser, finished, latest, openSampling, paint, pixelsOf, server, Server, useBrowserAndServer, visit } from "./harness.mjs";
 
-let browser, server;
-
-before(async () => {
-  browser = await launchBrowser();
-  server = await Server.start();
-});
-after(async () => {
-  await browser?.close();
-  await Server.removeAll();
-});
+useBrowserAndServer();
 
 // A picture of the server, as a file. request: the body of /generate.
 async function pictureFile(name, request) {

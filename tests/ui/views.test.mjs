@@ -1,18 +1,9 @@
 // What holds for every view.
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
-import { finished, launchBrowser, openSampling, paint, seriousFaults, Server, underWay, visit } from "./harness.mjs";
+import { describe, it } from "node:test";
+import { browser, finished, openSampling, paint, seriousFaults, server, underWay, useBrowserAndServer, visit } from "./harness.mjs";
 
-let browser, server;
-
-before(async () => {
-  browser = await launchBrowser();
-  server = await Server.start();
-});
-after(async () => {
-  await browser?.close();
-  await Server.removeAll();
-});
+useBrowserAndServer();
 
 const VIEWS = ["create", "upscale", "gallery", "status"];
 
