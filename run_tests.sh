@@ -6,8 +6,9 @@ preset=release
 
 usage() {
   cat <<'HELP'
-usage: ./run_tests.sh [--debug | --clang | --asan | --tsan] [CTEST OPTION...]
-  --asan    by clang++, with address and undefined-behavior sanitizers      --tsan   with the thread sanitizer
+usage: ./run_tests.sh [--debug | --clang | --asan | --tsan | --aarch64] [CTEST OPTION...]
+  --asan      by clang++, with address and undefined-behavior sanitizers    --tsan   with the thread sanitizer
+  --aarch64   for 64-bit ARM by a cross compiler; the tests run under QEMU
 Further options go to ctest: ./run_tests.sh -R Tokenizer
 HELP
 }
@@ -15,15 +16,13 @@ HELP
 ctest_options=()
 for option in "$@"; do
   case $option in
-    --debug | --clang | --asan | --tsan) preset=${option#--} ;;
+    --debug | --clang | --asan | --tsan | --aarch64) preset=${option#--} ;;
     --help | -h) usage; exit 0 ;;
     *) ctest_options+=("$option") ;;
   esac
 done
 
-groups=(build test)
-[[ $preset != clang && $preset != asan ]] || groups+=(check)
-"$root/tools/install_packages.sh" "${groups[@]}"
+"$root/tools/prepare_build.sh" "$preset"
 
 # oneDNN is not built for the thread sanitizer, which would take its locks for none.
 [[ $preset != tsan ]] || export TSAN_OPTIONS="suppressions=$root/tests/thread_sanitizer_suppressions.txt ${TSAN_OPTIONS:-}"

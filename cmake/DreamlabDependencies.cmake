@@ -1,4 +1,4 @@
-# Everything here is a Debian 12 package; ./localbuild installs them.
+# Everything here is a Debian 12 package; tools/prepare_build.sh installs them.
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)

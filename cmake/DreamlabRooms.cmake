@@ -31,5 +31,9 @@ function(dreamlab_test name)
   target_compile_definitions(test_${name} PRIVATE
     DREAMLAB_GOLDEN_DIR="${DREAMLAB_GOLDEN_DIR}"
     DREAMLAB_TEST_DATA_DIR="${PROJECT_SOURCE_DIR}/tests/${name}/data")
-  gtest_discover_tests(test_${name} TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+  set(timeout 600)
+  if(CMAKE_CROSSCOMPILING)
+    set(timeout 3000)  # under an emulator
+  endif()
+  gtest_discover_tests(test_${name} TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${timeout})
 endfunction()

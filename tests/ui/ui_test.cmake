@@ -1,6 +1,6 @@
 # The web UI in a browser: Debian's Chromium, driven by Playwright (npm, pinned by version and hash), against the built program. With
-# sanitizers it would be too slow for a person's patience, which the tests have.
-if(DREAMLAB_SANITIZE)
+# sanitizers, or emulated, it would be too slow for a person's patience, which the tests have.
+if(DREAMLAB_SANITIZE OR CMAKE_CROSSCOMPILING)
   return()
 endif()
 set(source ${CMAKE_CURRENT_LIST_DIR})
