@@ -42,20 +42,15 @@ void check_exists(const std::string& path, std::string_view what) {
 }
 
 void find_model(const GenerateFlags& flags, const Config& config, GenerateSettings& settings) {
-  if (flags.model) {
-    settings.model_path = in_directory(config.text("MODEL_ROOT"), *flags.model).string();
-    if (is_rknn_model(settings.model_path))
-      fail(ErrorKind::unsupported, "{}: this model was compiled for an NPU; dreamlab serve runs it",
-           settings.model_path);
-    return;
-  }
-  auto model = locate_model(config);
+  auto model = flags.model ? in_directory(config.text("MODEL_ROOT"), *flags.model) : locate_model(config);
   settings.shipped_model = !model;
   if (!model) model = shipped_model(settings.expect_sdxl);
   if (!model)
     fail(ErrorKind::invalid_argument,
          "no model: name a checkpoint file or a diffusers directory with --model or in MODEL");
   settings.model_path = model->string();
+  if (is_rknn_model(*model))
+    fail(ErrorKind::unsupported, "{}: this model was compiled for an NPU; dreamlab serve runs it", settings.model_path);
 }
 
 std::shared_ptr<const Image> load_image(const std::optional<std::string>& path) {

@@ -60,25 +60,37 @@ void check_model(const Mode& mode, const WorkerOptions& options) {
   if (options.sdxl) check_family(mode.model, checkpoint->config(), *options.sdxl);
 }
 
+// NUM_WORKERS, or as many as make sense: more would share a processor of their own kind, and slow each other down.
+int worker_count(const Config& config, std::string_view backend, size_t gpus) {
+  const auto wanted = static_cast<int>(*config.integer("NUM_WORKERS"));
+  if (backend == "cpu") return wanted;
+  const int most = backend == "cuda" ? static_cast<int>(gpus) : RknnOptions::kCores;
+  if (backend == "cuda" && !config.is_set("NUM_WORKERS")) return most;
+  if (wanted > most)
+    log::warn("NUM_WORKERS={}: {} of them here, one for each {}", wanted, most,
+              backend == "cuda" ? "GPU that CUDA_DEVICE names" : "core of the NPU");
+  return std::min(wanted, most);
+}
+
 std::shared_ptr<PipelineService> make_service(const Config& config, ModelSlot slot,
                                               const std::shared_ptr<ModeRegistry>& modes, const WorkerOptions& worker) {
   ServiceOptions service;
   service.name = slot == ModelSlot::sdxl || worker.sdxl.value_or(false) ? "SDXL" : "SD";
   service.queue_max = static_cast<size_t>(*config.integer("QUEUE_MAX"));
-  const std::vector<int> gpus = resolve_backend(worker) == "cuda" ? cuda_devices(config) : std::vector<int>{};
-  const bool own_core = *config.boolean("USE_RKNN_CONTEXT_CFGS");
-  service.workers = static_cast<int>(*config.integer("NUM_WORKERS"));
-  if (!config.is_set("NUM_WORKERS")) service.workers = std::max(service.workers, static_cast<int>(gpus.size()));
+  const std::string_view backend = resolve_backend(worker);
+  const std::vector<int> gpus = backend == "cuda" ? cuda_devices(config) : std::vector<int>{};
+  service.workers = worker_count(config, backend, gpus.size());
   service.batch_max = static_cast<int>(config.integer("BATCH_MAX").value_or(0));
   service.timeout_s = *config.number("DEFAULT_TIMEOUT");
   if (!gpus.empty()) service.available_bytes = [gpu = gpus.front()] { return free_cuda_memory(gpu); };
   service.stop = std::make_shared<CancelToken>();
-  auto factory = [worker, gpus, own_core, stop = service.stop](const Mode& mode, int index) {
+  auto factory = [worker, gpus, workers = service.workers, stop = service.stop](const Mode& mode, int index) {
     if (mode.model.empty()) fail(ErrorKind::unavailable, "{}", kHowToNameAModel);
     WorkerOptions options = options_of(mode, worker);
     options.cancel = stop.get();
     if (!gpus.empty()) options.cuda.device = gpus[static_cast<size_t>(index) % gpus.size()];
-    if (own_core) options.rknn.core = index;
+    options.rknn.worker = index % RknnOptions::kCores;
+    options.rknn.workers = std::min(workers, RknnOptions::kCores);
     return make_worker(options);
   };
   return std::make_shared<PipelineService>(std::move(service), modes, factory);
@@ -106,7 +118,7 @@ std::shared_ptr<SuperResolutionService> make_super_resolution(const Config& conf
   options.max_pixels = *config.integer("SR_MAX_PIXELS");
   const int threads = static_cast<int>(config.integer("THREADS").value_or(0));
   options.device = device_choice(config, std::nullopt, std::nullopt, threads);
-  options.npu_library = *config.text("RKNN_LIBRARY");
+  options.npu = npu_upscaler_options(config);
   return std::make_shared<SuperResolutionService>(options);
 }
 
@@ -129,13 +141,14 @@ std::shared_ptr<ServerContext> make_server_context(const Config& config) {
   context->modes = find_modes(config, worker);
   const Mode first = context->modes->find(context->modes->default_mode()).value();
   check_model(first, worker);
+  worker.model = first.model;
   const bool shipped = !first.model.empty() && first.model == shipped_model(worker.sdxl);
   if (shipped && worker.styles.empty() && !config.is_set("STYLES")) worker.styles = shipped_styles();
   if (*config.boolean("SR_ENABLED")) context->super_resolution = make_super_resolution(config);
   if (*config.boolean("SDXL_ENABLED")) context->sdxl = make_sdxl_service(config);
   context->sd = make_service(config, ModelSlot::main, context->modes, worker);
   if (shipped) log::info("{}", kShippedModelNotice);
-  const bool may_use_gpu = worker.backend == "auto" && !is_rknn_model(first.model);
+  const bool may_use_gpu = worker.backend == "auto" && !is_rknn_model(worker.model);
   if (const auto why = may_use_gpu ? why_no_cuda_device() : std::nullopt) log::info("{}; the CPU computes", *why);
   return context;
 }

@@ -57,7 +57,7 @@ UpscaleSettings resolve(const UpscaleFlags& flags, const Config& config) {
   UpscaleSettings settings;
   settings.format = *format;
   settings.upscaler.path = locate_upscaler(flags.model ? flags.model : config.text("SR_MODEL_PATH"));
-  settings.upscaler.npu_library = *config.text("RKNN_LIBRARY");
+  settings.upscaler.npu = npu_upscaler_options(config);
   settings.upscaler.device = device_choice(config, flags.device, flags.dtype, flags.threads);
   settings.run.passes = flags.magnitude;
   settings.run.max_pixels = *config.integer("SR_MAX_PIXELS");

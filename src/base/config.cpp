@@ -64,7 +64,7 @@ constexpr Setting kSettings[] = {
     {"STYLES", SettingType::text, "", "file of styles; styles.yaml where it is there"},
     {"MODES", SettingType::text, "", "file of modes; modes.yaml where it is there"},
     // The service.
-    {"NUM_WORKERS", SettingType::integer, "1", "workers, each with a model of its own", {}, 1, 64},
+    {"NUM_WORKERS", SettingType::integer, "1", "workers; on an NPU up to 3, on CUDA one a GPU", {}, 1, 64},
     {"QUEUE_MAX", SettingType::integer, "64", "jobs that wait before a further one is turned away", {}, 1, 100000},
     {"BATCH_MAX",
      SettingType::integer,
@@ -76,6 +76,8 @@ constexpr Setting kSettings[] = {
     // Super-resolution.
     {"SR_ENABLED", SettingType::boolean, "1", "super-resolution: /superres and superres in /generate"},
     {"SR_MODEL_PATH", SettingType::text, "", "upscaler file, or lanczos; the network in the box where it is not set"},
+    {"SR_INPUT_SIZE", SettingType::integer, "", "side that an upscaler for an NPU must take, as 224", {}, 1, 4096},
+    {"SR_OUTPUT_SIZE", SettingType::integer, "", "side that it must give, as 672", {}, 1, 16384},
     {"SR_NUM_WORKERS", SettingType::integer, "1", "pictures that are upscaled at a time", {}, 1, 64},
     {"SR_QUEUE_MAX",
      SettingType::integer,

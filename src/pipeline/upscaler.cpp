@@ -142,7 +142,8 @@ class EspcnMethod : public Upscaler::Method {
 // row and column.
 class NpuMethod : public Upscaler::Method {
  public:
-  explicit NpuMethod(std::unique_ptr<rknn::Model> model) : Method(shape_for(*model)), model_(std::move(model)) {}
+  NpuMethod(std::unique_ptr<rknn::Model> model, const NpuUpscalerOptions& options)
+      : Method(shape_for(*model, options)), model_(std::move(model)) {}
 
   std::vector<float> enlarge(std::span<const float> pixels, int64_t width, int64_t height,
                              const CancelToken* /*cancel*/) const override {
@@ -170,7 +171,7 @@ class NpuMethod : public Upscaler::Method {
   // What a pixel may depend on, to each side.
   static constexpr int64_t kReach = 8;
 
-  static TileShape shape_for(const rknn::Model& model) {
+  static TileShape shape_for(const rknn::Model& model, const NpuUpscalerOptions& options) {
     const auto is_luminance = [](const std::vector<rknn::Port>& ports) {
       return ports.size() == 1 && ports[0].is_picture() && ports[0].dims[0] == 1 && ports[0].channels() == 1;
     };
@@ -182,6 +183,13 @@ class NpuMethod : public Upscaler::Method {
       fail(ErrorKind::invalid_file,
            "{}: no upscaler: luminance of squares, as 224x224, to a whole multiple, as 672x672, is expected",
            model.file().string());
+    const auto check_side = [&](const char* setting, int64_t wanted, int64_t side) {
+      if (wanted != 0 && wanted != side)
+        fail(ErrorKind::invalid_file, "{}={}: {} was compiled for {}; leave it out to take what the file says", setting,
+             wanted, model.file().string(), side);
+    };
+    check_side("SR_INPUT_SIZE", options.input_side, in->width());
+    check_side("SR_OUTPUT_SIZE", options.output_side, out->width());
     return {in->width() - 2 * kReach, kReach, 0, 1, out->width() / in->width()};
   }
 
@@ -200,7 +208,8 @@ std::unique_ptr<Upscaler::Method> open_method(const UpscalerOptions& options) {
          options.path);
   if (fs::path(options.path).extension() == ".rknn")
     return std::make_unique<NpuMethod>(
-        rknn::Model::load(rknn::Runtime::open(options.npu_library), options.path, rknn::CoreMask::automatic));
+        rknn::Model::load(rknn::Runtime::open(options.npu.library), options.path, rknn::CoreMask::automatic),
+        options.npu);
   const FileKind kind = kind_of(*open_tensor_file(options.path));
   if (kind == FileKind::espcn)
     return std::make_unique<EspcnMethod>(device_for_espcn(options.device), open_espcn(options.path), options.tile);

@@ -16,12 +16,18 @@ namespace dreamlab {
 
 constexpr int kMostUpscalePasses = 3;
 
+// Of a network that was compiled for an NPU.
+struct NpuUpscalerOptions {
+  std::string library = "librknnrt.so";     // the runtime
+  int64_t input_side = 0, output_side = 0;  // that it must have; 0: any
+};
+
 struct UpscalerOptions {
   std::string path;  // RRDBNet or ESPCN, .pth or .safetensors; a network for luminance that was compiled for an NPU,
                      // .rknn; "": Lanczos, twice the side a pass
-  DeviceChoice device = {};                  // its precision is RRDBNet's; ESPCN has fp32
-  int64_t tile = 0;                          // side of a tile in pixels; 0: what suits the network
-  std::string npu_library = "librknnrt.so";  // the NPU's runtime
+  DeviceChoice device = {};  // its precision is RRDBNet's; ESPCN has fp32
+  int64_t tile = 0;          // side of a tile in pixels; 0: what suits the network
+  NpuUpscalerOptions npu = {};
 };
 
 struct UpscaleOptions {

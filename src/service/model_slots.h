@@ -13,7 +13,10 @@ namespace dreamlab {
 
 struct LoadedModel {
   LoadedModel(Mode mode_, std::shared_ptr<PipelineWorker> worker_, int batch_max, double tuning_s)
-      : mode(std::move(mode_)), worker(std::move(worker_)), tuner(batch_max), tuning_left_s(tuning_s) {}
+      : mode(std::move(mode_)),
+        worker(std::move(worker_)),
+        tuner(worker->shares_calls() ? batch_max : 1),
+        tuning_left_s(tuning_s) {}
 
   const Mode mode;
   const std::shared_ptr<PipelineWorker> worker;

@@ -54,8 +54,8 @@ class SuperResolutionService::Impl {
   explicit Impl(const SuperResolutionOptions& options) : options_(options) {
     options_.timeout_s = std::min(options_.timeout_s, kLongestTimeout_s);
     for (int i = 0; i < std::max(1, options.workers); ++i)
-      upscalers_.push_back(std::make_unique<Upscaler>(UpscalerOptions{
-          .path = options.model_path, .device = device_of_worker(options), .npu_library = options.npu_library}));
+      upscalers_.push_back(std::make_unique<Upscaler>(
+          UpscalerOptions{.path = options.model_path, .device = device_of_worker(options), .npu = options.npu}));
     active_.reserve(upscalers_.size());
     try {
       for (const auto& upscaler : upscalers_) threads_.emplace_back([this, &upscaler] { work(*upscaler); });

@@ -11,7 +11,7 @@
 #include "base/cancel.h"
 #include "base/error.h"
 #include "base/image.h"
-#include "device/make_device.h"
+#include "pipeline/upscaler.h"
 
 namespace dreamlab {
 
@@ -42,7 +42,7 @@ struct SuperResolutionOptions {
   double timeout_s = 120;           // from submission to result
   int64_t max_pixels = 24'000'000;  // of any pass
   DeviceChoice device = {};         // of each worker; 0 threads: the processors divided among them
-  std::string npu_library = "librknnrt.so";
+  NpuUpscalerOptions npu = {};
 };
 
 struct SuperResolutionStatistics {

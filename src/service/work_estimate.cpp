@@ -33,6 +33,11 @@ void WorkEstimate::record_end(PictureSize size, double seconds) {
   record(ends_, size, seconds);
 }
 
+bool WorkEstimate::known() const {
+  const std::lock_guard lock(mutex_);
+  return !steps_.empty();
+}
+
 double WorkEstimate::step_of(PictureSize size, int rows) const {
   return rows * of(steps_, size).value_or(0);
 }
@@ -43,13 +48,15 @@ double WorkEstimate::end_of(PictureSize size) const {
 }
 
 void WorkEstimate::record(BySize& known, PictureSize size, double seconds) {
+  const std::lock_guard lock(mutex_);
   const auto [entry, added] = known.emplace(pixels_of(size), seconds);
   // The last ones count most, since the machine may do other work, too.
   if (!added) entry->second = (entry->second + seconds) / 2;
   if (known.size() > kMaxSizes) known.erase(std::prev(known.end()) == entry ? known.begin() : std::prev(known.end()));
 }
 
-std::optional<double> WorkEstimate::of(const BySize& known, PictureSize size) {
+std::optional<double> WorkEstimate::of(const BySize& known, PictureSize size) const {
+  const std::lock_guard lock(mutex_);
   if (known.empty()) return std::nullopt;
   const int64_t pixels = pixels_of(size);
   auto nearest = known.lower_bound(pixels);

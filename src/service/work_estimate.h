@@ -4,6 +4,7 @@
 // together that none is done in time.
 #include <chrono>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <span>
 
@@ -12,6 +13,7 @@
 namespace dreamlab {
 
 // What a model's work takes, by size of picture. For a size that has not been seen, by the pixels of the nearest one.
+// Safe to use from several threads.
 class WorkEstimate {
  public:
   static constexpr size_t kMaxSizes = 64;  // that are remembered
@@ -19,16 +21,18 @@ class WorkEstimate {
   void record_step(PictureSize size, int rows, double seconds);  // a call of that many rows
   void record_end(PictureSize size, double seconds);             // from the last step to the result
 
-  bool known() const { return !steps_.empty(); }
+  // Whether any step was recorded.
+  bool known() const;
   // Seconds. As long as none was recorded: 0 for a step; as long as a step of one row for an end.
   double step_of(PictureSize size, int rows) const;
   double end_of(PictureSize size) const;
 
  private:
   using BySize = std::map<int64_t, double>;  // pixels to seconds
-  static void record(BySize& known, PictureSize size, double seconds);
-  static std::optional<double> of(const BySize& known, PictureSize size);
+  void record(BySize& known, PictureSize size, double seconds);
+  std::optional<double> of(const BySize& known, PictureSize size) const;
 
+  mutable std::mutex mutex_;
   BySize steps_, ends_;
 };
 

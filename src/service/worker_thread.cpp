@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <utility>
 
 #include "base/elapsed.h"
 #include "base/log.h"
@@ -109,6 +111,7 @@ bool WorkerThread::take_assignments() {
 }
 
 void WorkerThread::load_current(const Mode& mode) {
+  wait_for_finishing();  // a model that goes must not stay for it
   try {
     const std::shared_ptr<LoadedModel> model = models_.get(mode);
     models_.keep_only(mode);
@@ -121,6 +124,7 @@ void WorkerThread::load_current(const Mode& mode) {
 }
 
 void WorkerThread::carry_out(const std::shared_ptr<ModeSwitch>& mode_switch) {
+  wait_for_finishing();
   const Mode& mode = mode_switch->mode();
   try {
     const std::shared_ptr<LoadedModel> model = models_.get(mode);
@@ -134,6 +138,7 @@ void WorkerThread::carry_out(const std::shared_ptr<ModeSwitch>& mode_switch) {
 
 std::shared_ptr<LoadedModel> WorkerThread::load_for_job(const Mode& mode) {
   if (std::shared_ptr<LoadedModel> model = models_.find(mode)) return model;
+  wait_for_finishing();
   try {
     const std::shared_ptr<LoadedModel> model = models_.get(mode);
     if (!models_.current() && core_->is_current(mode)) models_.keep_only(mode);
@@ -183,7 +188,7 @@ bool WorkerThread::leaves_time_for_active(const ServiceJob& job, const LoadedMod
 }
 
 void WorkerThread::drop_ended() {
-  const auto ended = [](const std::unique_ptr<Active>& active) { return active->job->ended(); };
+  const auto ended = [](const std::unique_ptr<Active>& active) { return !active || active->job->ended(); };
   active_.erase(std::remove_if(active_.begin(), active_.end(), ended), active_.end());
 }
 
@@ -281,10 +286,34 @@ void WorkerThread::announce_step(Active& active, double seconds) {
 }
 
 void WorkerThread::finish_done() {
-  for (const std::unique_ptr<Active>& active : active_) {
-    if (!active->job->ended() && active->state->done()) finish(*active);
+  for (std::unique_ptr<Active>& active : active_) {
+    if (active->job->ended() || !active->state->done()) continue;
+    if (active->model->worker->finishes_aside()) {
+      finish_aside(std::move(active));
+    } else {
+      finish(*active);
+    }
   }
   drop_ended();
+}
+
+void WorkerThread::finish_aside(std::unique_ptr<Active> active) {
+  wait_for_finishing();
+  std::shared_ptr<Active> job = std::move(active);
+  try {
+    // Whoever sees that it is ready sees the job and its model let go of, too.
+    const std::string name = fmt::format("{} finish {}", core_->options().name, index_);
+    finishing_ = std::async(std::launch::async, [this, name, job]() mutable {
+      name_this_thread(name);
+      finish(*std::exchange(job, nullptr));
+    });
+  } catch (const std::exception&) {
+    finish(*job);  // no memory, or the system has no more threads
+  }
+}
+
+void WorkerThread::wait_for_finishing() {
+  if (finishing_.valid()) finishing_.get();
 }
 
 void WorkerThread::finish(Active& active) {
@@ -306,6 +335,7 @@ bool WorkerThread::can_measure() const {
 }
 
 void WorkerThread::measure() {
+  wait_for_finishing();
   const RunningPass::Scope pass(pass_, {});
   // Work that arrived before the scope could not interrupt it.
   if (!core_->has_work()) measure_batch(*models_.current(), pass.token());

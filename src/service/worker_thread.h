@@ -1,7 +1,9 @@
 #pragma once
 
 // The thread that works with a model. At every turn it takes what it has room for from the queue, makes one denoising
-// step for all of its jobs, and finishes those that are done.
+// step for all of its jobs, and finishes those that are done. Where the model's worker allows it, a job is finished by
+// a thread of its own, while this one takes the next.
+#include <future>
 #include <memory>
 #include <span>
 #include <thread>
@@ -47,6 +49,10 @@ class WorkerThread {
   void announce_step(Active& active, double seconds);
   void finish_done();
   void finish(Active& active);
+  // By another thread, once that has finished the one before.
+  void finish_aside(std::unique_ptr<Active> active);
+  // Nothing is being finished aside after this.
+  void wait_for_finishing();
   // Of what is measured in idle time.
   bool can_measure() const;
   void measure();
@@ -56,6 +62,7 @@ class WorkerThread {
   RunningPass& pass_;
   ModelSlots models_;
   std::vector<std::unique_ptr<Active>> active_;
+  std::future<void> finishing_;  // of the job that is finished aside
   std::thread thread_;
 };
 

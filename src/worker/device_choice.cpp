@@ -28,4 +28,10 @@ DeviceChoice device_choice(const Config& config, const std::optional<std::string
   return choice;
 }
 
+NpuUpscalerOptions npu_upscaler_options(const Config& config) {
+  return {.library = *config.text("RKNN_LIBRARY"),
+          .input_side = config.integer("SR_INPUT_SIZE").value_or(0),
+          .output_side = config.integer("SR_OUTPUT_SIZE").value_or(0)};
+}
+
 }  // namespace dreamlab

@@ -5,6 +5,7 @@
 
 #include "base/config.h"
 #include "device/make_device.h"
+#include "pipeline/upscaler.h"
 
 namespace dreamlab {
 
@@ -13,5 +14,8 @@ namespace dreamlab {
 // is wrong.
 DeviceChoice device_choice(const Config& config, const std::optional<std::string>& device,
                            const std::optional<std::string>& dtype, int threads);
+
+// RKNN_LIBRARY, SR_INPUT_SIZE and SR_OUTPUT_SIZE.
+NpuUpscalerOptions npu_upscaler_options(const Config& config);
 
 }  // namespace dreamlab

@@ -43,14 +43,19 @@ class ActiveJob {
   bool done() const { return step() >= steps(); }
 };
 
-// One model on one device. One thread works with it; info() and check() may be called from any other at the same time.
+// One model on one device. One thread works with it; info(), check() and what stands beside them may be called from any
+// other at the same time.
 class PipelineWorker {
  public:
   virtual ~PipelineWorker() = default;
 
   virtual const WorkerInfo& info() const = 0;
-  // Of a device with memory of its own. May be called from any thread, as info().
+  // Of a device with memory of its own.
   virtual std::optional<DeviceMemory> memory() const { return std::nullopt; }
+  // Whether jobs can share a network call. Where they cannot, a service has one on its way at a time.
+  virtual bool shares_calls() const { return true; }
+  // Whether finish() may run in a thread of its own, one job at a time, while start() and advance() work for others.
+  virtual bool finishes_aside() const { return false; }
   // Throws Error(invalid_argument) for what is out of range or unknown (a bad size begins "Invalid size"; an unknown or
   // skipped style is named), before any model work.
   virtual void check(const JobRequest& request) const = 0;

@@ -34,6 +34,7 @@ std::vector<fs::path> folders_of(const fs::path& root) {
 }  // namespace
 
 bool is_rknn_model(const fs::path& root) {
+  if (root.empty()) return false;
   const std::vector<fs::path> folders = folders_of(root);
   return std::any_of(folders.begin(), folders.end(),
                      [](const fs::path& folder) { return find_model(folder, "unet").has_value(); });

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -30,8 +31,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kLatentChannels = 4;
 constexpr double kScalingFactor = 0.18215;  // of SD 1.5's autoencoder
-constexpr rknn::CoreMask kCores[] = {rknn::CoreMask::core0, rknn::CoreMask::core1, rknn::CoreMask::core2};
 
+// Cores by number.
+constexpr std::array<rknn::CoreMask, RknnOptions::kCores> kCoreMasks{rknn::CoreMask::core0, rknn::CoreMask::core1,
+                                                                     rknn::CoreMask::core2};
 NoiseScheduleConfig read_schedule(const std::filesystem::path& file) {
   if (file.empty()) return {};
   const std::vector<uint8_t> bytes = read_file(file.string());
@@ -58,20 +61,24 @@ RknnWorker::RknnWorker(const WorkerOptions& options)
     : options_(options), runtime_(rknn::Runtime::open(options.rknn.library)) {
   const RknnModelSet set = find_rknn_models(options.model);
   schedule_ = read_schedule(set.schedule);
-  const int core = options.rknn.core % static_cast<int>(std::size(kCores));  // negative: any
-  const rknn::CoreMask cores = core < 0 ? rknn::CoreMask::automatic : kCores[core];
-  const auto load = [&](const std::filesystem::path& file) {
+  const bool own_cores = options.rknn.own_cores;
+  const int core = options.rknn.worker;
+  // The first that no worker denoises on.
+  const int decoder_core = finishes_aside() ? options.rknn.workers : core;
+  const auto load = [&](const std::filesystem::path& file, int on) {
     if (options.cancel) options.cancel->throw_if_cancelled();
-    return rknn::Model::load(runtime_, file, cores);
+    return rknn::Model::load(runtime_, file,
+                             own_cores ? kCoreMasks.at(static_cast<size_t>(on)) : rknn::CoreMask::automatic);
   };
-  text_encoder_ = load(set.text_encoder);
+  text_encoder_ = load(set.text_encoder, core);
   for (const RknnModelSet::Size& files : set.sizes)
-    sizes_.push_back(checked(load(files.unet), load(files.decoder), files.tiny_decoder ? 1.0 : kScalingFactor));
+    sizes_.push_back(
+        checked(load(files.unet, core), load(files.decoder, decoder_core), files.tiny_decoder ? 1.0 : kScalingFactor));
 
   info_ = describe_worker("RKNN", options.model, sizes_.front().size, options);
   info_.family = name_of(Family::sd1);
   info_.cross_attention_dim = text_encoder_->outputs()[0].dims.back();
-  info_.device = core < 0 ? "Rockchip NPU" : fmt::format("Rockchip NPU, core {}", core);
+  info_.device = own_cores ? fmt::format("Rockchip NPU, core {}", core) : "Rockchip NPU";
   info_.dtype = "fp16";
   log::info("{}: for pictures of {}", options.model.string(), fmt::join(size_names(), ", "));
   check({});  // the defaults

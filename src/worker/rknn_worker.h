@@ -1,7 +1,8 @@
 #pragma once
 
-// The worker for LCM SD 1.5 on Rockchip NPUs: models that were compiled for pictures of fixed sizes, on one core of the
-// NPU or, where that is left to the runtime, on whichever is free.
+// The worker for LCM SD 1.5 on Rockchip NPUs: models that were compiled for pictures of fixed sizes. It denoises on one
+// core of the NPU and decodes on another, where there is one that no worker denoises on; both on whichever is free
+// where that is left to the runtime.
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ class RknnWorker final : public PipelineWorker {
   explicit RknnWorker(const WorkerOptions& options);
 
   const WorkerInfo& info() const override { return info_; }
+  bool shares_calls() const override { return false; }  // models are compiled for one image
+  bool finishes_aside() const override { return options_.rknn.workers < RknnOptions::kCores; }
   void check(const JobRequest& request) const override;
   std::unique_ptr<ActiveJob> start(const Job& job) override;
   void advance(std::span<ActiveJob* const> jobs, const CancelToken* cancel) override;

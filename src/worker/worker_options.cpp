@@ -76,6 +76,7 @@ WorkerOptions worker_options(const Config& config, ModelSlot slot) {
   options.threads = threads_of_a_worker(config);
   options.cuda = cuda_options(config);
   options.rknn.library = *config.text("RKNN_LIBRARY");
+  options.rknn.own_cores = *config.boolean("USE_RKNN_CONTEXT_CFGS");
   options.size = config.size("DEFAULT_SIZE");
   options.steps = static_cast<int>(*config.integer("DEFAULT_STEPS"));
   options.guidance = *config.number("DEFAULT_GUIDANCE");

@@ -17,8 +17,11 @@
 namespace dreamlab {
 
 struct RknnOptions {
+  static constexpr int kCores = 3;  // of the NPU, and workers that make sense
+
   std::string library = "librknnrt.so";  // the runtime
-  int core = -1;                         // of the NPU's three; negative: as the runtime likes
+  bool own_cores = true;                 // a core for each worker; else as the runtime likes
+  int worker = 0, workers = 1;           // which of how many, at most kCores
 };
 
 // All that a worker is made from. worker_options() fills it in from the environment; a mode replaces what it has a word

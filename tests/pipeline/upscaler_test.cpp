@@ -25,7 +25,12 @@ std::string golden_upscaler() {
 }
 
 Upscaler open(const std::string& path, int64_t tile, int threads = 2) {
-  return Upscaler({.path = path, .device = {.dtype = "fp32", .threads = threads}, .tile = tile});
+  UpscalerOptions options;
+  options.path = path;
+  options.device.dtype = "fp32";
+  options.device.threads = threads;
+  options.tile = tile;
+  return Upscaler(options);
 }
 
 Image enlarge(const std::string& path, int64_t tile, const Image& picture, int passes = 1) {

@@ -18,16 +18,11 @@ std::unique_ptr<PipelineService> start_service(const std::filesystem::path& mode
   ServiceOptions options;
   options.name = "test";
   options.workers = workers;
-  options.batch_max = 1;
-  options.tuning_s = 0;
   Mode mode;
   mode.model = model;
-  auto service =
-      std::make_unique<PipelineService>(options, ModeRegistry::single(mode), [](const Mode& wanted, int index) {
-        WorkerOptions worker = rknn_options(wanted.model);
-        worker.rknn.core = index;
-        return make_worker(worker);
-      });
+  auto service = std::make_unique<PipelineService>(
+      options, ModeRegistry::single(mode),
+      [workers](const Mode& wanted, int index) { return make_worker(rknn_options(wanted.model, index, workers)); });
   EXPECT_TRUE(wait_until_ready(*service)) << service->load_error();
   return service;
 }
@@ -64,6 +59,20 @@ TEST_F(RknnTest, ServesThreeJobsAtOnceOnThreeCores) {
   }
   EXPECT_EQ(standin_function<int()>("rknn_standin_most_at_once")(), 3);
   EXPECT_EQ(standin_function<uint32_t()>("rknn_standin_cores")(), 7u);
+}
+
+// With a core to spare: the next picture's text and first step, while this one is decoded.
+TEST_F(RknnTest, BeginsTheNextJobWhileItDecodesOne) {
+  const auto service = start_service(root(), 1);
+  const std::vector<uint8_t> alone = SubmittedJob(*service, four_steps()).result().png;
+  EXPECT_EQ(standin_function<int()>("rknn_standin_most_at_once")(), 1);
+  EXPECT_EQ(standin_function<uint32_t()>("rknn_standin_cores")(), 3u) << "decoded on the second core";
+  standin_function<void(int)>("rknn_standin_slow_down")(30);
+  std::vector<std::unique_ptr<SubmittedJob>> jobs;
+  for (int i = 0; i < 3; ++i) jobs.push_back(std::make_unique<SubmittedJob>(*service, four_steps()));
+  for (const auto& job : jobs) EXPECT_EQ(job->result().png, alone);
+  EXPECT_EQ(standin_function<int()>("rknn_standin_most_at_once")(), 2);
+  EXPECT_EQ(standin_function<uint32_t()>("rknn_standin_cores")(), 3u);
 }
 
 TEST_F(RknnTest, AFailingJobOfTheServiceLeavesTheNextOneWell) {

@@ -12,6 +12,7 @@
 #include "pipeline/upscaler.h"
 #include "standin.h"
 #include "upscaler_files.h"
+#include "weights/tensor_file.h"
 #include "worker/rknn_model_set.h"
 
 namespace dreamlab {
@@ -55,14 +56,30 @@ int largest_difference(const Image& a, const Image& b) {
   return most;
 }
 
-JobResult on_cpu(const JobRequest& wanted) {
+std::shared_ptr<PipelineWorker> make_cpu_worker(const std::filesystem::path& model) {
   WorkerOptions options;
-  options.model = golden_dir() / "models" / "tiny-sd15.safetensors";
+  options.model = model;
   options.backend = "cpu";
   options.dtype = "fp32";
   options.threads = 1;
-  static const std::shared_ptr<PipelineWorker> worker = make_worker(options);
+  return make_worker(options);
+}
+
+JobResult on_cpu(const JobRequest& wanted) {
+  static const std::shared_ptr<PipelineWorker> worker = make_cpu_worker(ModelOptions{}.checkpoint);
   return run(*worker, wanted);
+}
+
+// The golden model with the one tensor that an LCM has besides, as diffusers made it.
+std::filesystem::path write_distilled(const TemporaryDirectory& directory) {
+  const auto plain = open_tensor_file(ModelOptions{}.checkpoint);
+  const auto record = open_tensor_file(golden_dir() / "tiny-sd15" / "unet_lcm_cond.safetensors");
+  TensorWriter writer;
+  for (const auto& [name, tensor] : plain->tensors()) writer.add(name, tensor);
+  writer.add("model.diffusion_model.time_embed.cond_proj.weight", *record->find("time_embedding.cond_proj.weight"));
+  std::filesystem::copy_file(ModelOptions{}.checkpoint.parent_path() / "tiny-sd15.config.json",
+                             directory.path() / "distilled.config.json");
+  return directory.write("distilled.safetensors", writer.file());
 }
 
 TEST_F(RknnTest, IntroducesItself) {
@@ -71,7 +88,7 @@ TEST_F(RknnTest, IntroducesItself) {
   EXPECT_EQ(info.worker, "RKNN");
   EXPECT_EQ(info.model, "model");
   EXPECT_EQ(info.family, "SD 1.x");
-  EXPECT_EQ(info.device, "Rockchip NPU");
+  EXPECT_EQ(info.device, "Rockchip NPU, core 0");
   EXPECT_EQ(info.dtype, "fp16");
   EXPECT_EQ(info.cross_attention_dim, 32);
   EXPECT_EQ(info.default_size, (PictureSize{64, 64}));
@@ -91,6 +108,24 @@ TEST_F(RknnTest, MakesWhatTheCpuMakes) {
     ASSERT_TRUE(made.latents);
     EXPECT_EQ(made.latents->size(), 512u);
   }
+}
+
+// LCM-distilled: the guidance scale is an input of the UNet, and no negative prompt is asked for.
+TEST_F(RknnTest, GivesADistilledModelItsGuidanceScale) {
+  ModelOptions distilled;
+  distilled.checkpoint = write_distilled(directory_);
+  const auto worker = make_worker(rknn_options(root(distilled))), expected = make_cpu_worker(distilled.checkpoint);
+  std::vector<Image> pictures;
+  for (const double guidance : {1.0, 8.0}) {
+    JobRequest wanted = request();
+    wanted.guidance_scale = guidance;
+    wanted.negative_prompt = "fog";
+    const Job job(wanted, {});
+    EXPECT_EQ(worker->start(job)->rows(), 1);
+    pictures.push_back(*run(*worker, wanted).picture);
+    EXPECT_LE(largest_difference(pictures.back(), *run(*expected, wanted).picture), 3) << guidance;
+  }
+  EXPECT_GT(largest_difference(pictures[0], pictures[1]), 3) << "the guidance scale does not reach the network";
 }
 
 // Whatever layout and types the models declare, and whether memory is shared or copied.
@@ -170,9 +205,7 @@ TEST_F(RknnTest, ThreeWorkersShareWeightsAndComputeAtOnceOnThreeCores) {
   const auto model = root();
   std::vector<std::shared_ptr<PipelineWorker>> workers;
   for (int core = 0; core < 3; ++core) {
-    WorkerOptions options = rknn_options(model);
-    options.rknn.core = core;
-    workers.push_back(make_worker(options));
+    workers.push_back(make_worker(rknn_options(model, core, 3)));
     EXPECT_EQ(workers.back()->info().device, "Rockchip NPU, core " + std::to_string(core));
   }
   EXPECT_EQ(standin_function<int()>("rknn_standin_loads")(), 5) << "each file once";
@@ -264,7 +297,8 @@ TEST_F(RknnTest, UpscalesByACompiledNetworkForLuminance) {
     std::ofstream(file) << nlohmann::json{{"network", "luminance"}, {"checkpoint", network}, {"width", side},
                                           {"height", height},       {"format", "nchw"},      {"type", "f16"}}
                                .dump();
-    return std::make_unique<Upscaler>(UpscalerOptions{.path = file.string(), .npu_library = DREAMLAB_RKNN_STANDIN});
+    return std::make_unique<Upscaler>(
+        UpscalerOptions{.path = file.string(), .npu = {.library = DREAMLAB_RKNN_STANDIN}});
   };
   const Upscaler on_cpu({.path = network, .device = {.device = "cpu", .threads = 1}});
   for (const PictureSize size : {PictureSize{150, 97}, PictureSize{64, 64}, PictureSize{20, 19}}) {
@@ -284,9 +318,15 @@ TEST_F(RknnTest, UpscalesByACompiledNetworkForLuminance) {
   }
   EXPECT_THAT(refusal([&] { upscaler(64, 32); }, ErrorKind::invalid_file), HasSubstr("no upscaler"));
   write_manifest(file, "vae_decoder", 64, 64);
-  EXPECT_THAT(refusal([&] { Upscaler({.path = file.string(), .npu_library = DREAMLAB_RKNN_STANDIN}); },
-                      ErrorKind::invalid_file),
-              HasSubstr("no upscaler"));
+  const auto open = [&](int64_t input, int64_t output) {
+    Upscaler({.path = file.string(), .npu = {DREAMLAB_RKNN_STANDIN, input, output}});
+  };
+  EXPECT_THAT(refusal([&] { open(0, 0); }, ErrorKind::invalid_file), HasSubstr("no upscaler"));
+  const auto scale = static_cast<int64_t>(upscaler(64, 64)->scale());
+  EXPECT_NO_THROW(open(64, 64 * scale));
+  EXPECT_THAT(refusal([&] { open(224, 0); }, ErrorKind::invalid_file),
+              AllOf(StartsWith("SR_INPUT_SIZE=224: "), HasSubstr("compiled for 64;")));
+  EXPECT_THAT(refusal([&] { open(64, 672); }, ErrorKind::invalid_file), StartsWith("SR_OUTPUT_SIZE=672: "));
 }
 
 TEST_F(RknnTest, IsChosenByTheModelAndNothingElseRunsIt) {

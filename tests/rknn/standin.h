@@ -29,6 +29,7 @@ struct ModelOptions {
   std::string type = "f16";
   std::string timestep = "i64";
   int row_pixels = 16;
+  std::filesystem::path checkpoint = golden_dir() / "models" / "tiny-sd15.safetensors";
 };
 
 // Writes the manifest of one network.
@@ -36,7 +37,7 @@ inline void write_manifest(const std::filesystem::path& file, const std::string&
                            const ModelOptions& options = {}) {
   std::filesystem::create_directories(file.parent_path());
   const nlohmann::json manifest = {{"network", network},
-                                   {"checkpoint", (golden_dir() / "models" / "tiny-sd15.safetensors").string()},
+                                   {"checkpoint", options.checkpoint.string()},
                                    {"width", width},
                                    {"height", height},
                                    {"format", options.format},
@@ -59,6 +60,14 @@ inline WorkerOptions rknn_options(const std::filesystem::path& root) {
   WorkerOptions options;
   options.model = root;
   options.rknn.library = DREAMLAB_RKNN_STANDIN;
+  return options;
+}
+
+// Of one among several.
+inline WorkerOptions rknn_options(const std::filesystem::path& root, int worker, int workers) {
+  WorkerOptions options = rknn_options(root);
+  options.rknn.worker = worker;
+  options.rknn.workers = workers;
   return options;
 }
 

@@ -27,6 +27,7 @@ class ModeSwitchTest : public ::testing::Test {
     write("{photo: {model: p.safetensors}, sketch: {model: s.safetensors}, third: {model: t.safetensors}}");
   }
   ~ModeSwitchTest() override {
+    script_.let_finishing_go();
     script_.let_loads_go();
     script_.let_steps_go();
     service_.reset();
@@ -297,6 +298,21 @@ TEST_F(ModeSwitchTest, SeveralWorkersFollowASwitch) {
   EXPECT_EQ(switch_to("photo").get(), std::nullopt);
   for (auto& job : jobs) job = std::make_unique<SubmittedJob>(service, request_of("b", 1));
   for (const auto& job : jobs) EXPECT_EQ(job->text(), "photo b.1");
+}
+
+TEST_F(ModeSwitchTest, WaitsForTheJobThatIsFinishedAside) {
+  script_.finish_aside();
+  PipelineService& service = start();
+  script_.hold_finishing();
+  const SubmittedJob job(service, request_of("a", 1));
+  ASSERT_TRUE(script_.wait_for_finishing(1));
+  auto switched = switch_to("sketch");
+  EXPECT_EQ(switched.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  EXPECT_THAT(script_.loads(), ElementsAre("photo"));
+  script_.let_finishing_go();
+  EXPECT_EQ(job.text(), "photo a.1");
+  EXPECT_EQ(switched.get(), std::nullopt);
+  EXPECT_EQ(script_.living_workers(), 1);
 }
 
 }  // namespace

@@ -35,6 +35,10 @@ class Script {
     const std::lock_guard lock(mutex_);
     per_row_ = time;
   }
+  // Jobs are finished aside, by models that are made after this, and wait there as long as they are held.
+  void finish_aside() { set(&Script::finish_aside_, true); }
+  void hold_finishing() { set(&Script::hold_finishing_, true); }
+  void let_finishing_go() { set(&Script::hold_finishing_, false); }
   void hold_loads() { set(&Script::hold_loads_, true); }
   void let_loads_go() { set(&Script::hold_loads_, false); }
   void fail_loads_of(const std::string& mode, bool fails = true) {
@@ -58,6 +62,17 @@ class Script {
   // Waits until a step is being held. False: it did not come to that.
   bool wait_for_held_step() const {
     return wait([this] { return held_ > 0; });
+  }
+  bool wait_for_passes(size_t count) const {
+    return wait([&] { return passes_.size() >= count; });
+  }
+  bool wait_for_finishing(int count) const {
+    return wait([&] { return finishes_ >= count; });
+  }
+  // The most that were being finished at once.
+  int most_finishing() const {
+    const std::lock_guard lock(mutex_);
+    return most_finishing_;
   }
   bool wait_for_load(const std::string& mode) const {
     return wait([&] { return std::find(loads_.begin(), loads_.end(), mode) != loads_.end(); });
@@ -99,6 +114,7 @@ class Script {
     std::unique_lock lock(mutex_);
     const auto time = per_row_ * static_cast<int>(prompts.size());
     passes_.push_back(std::move(prompts));
+    changed_.notify_all();
     if (time.count() > 0) {
       lock.unlock();
       std::this_thread::sleep_for(time);
@@ -116,9 +132,19 @@ class Script {
     if (cancel != nullptr) cancel->throw_if_cancelled();
   }
 
+  void finish() {
+    std::unique_lock lock(mutex_);
+    ++finishes_;
+    most_finishing_ = std::max(most_finishing_, ++finishing_);
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !hold_finishing_; });
+    --finishing_;
+  }
+
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
-  bool hold_steps_ = false, hold_loads_ = false;
+  bool hold_steps_ = false, hold_loads_ = false, finish_aside_ = false, hold_finishing_ = false;
+  int finishes_ = 0, finishing_ = 0, most_finishing_ = 0;
   std::chrono::milliseconds per_row_{0};
   int permits_ = 0, held_ = 0, living_ = 0;
   std::set<std::string> failing_;
@@ -148,7 +174,7 @@ class ScriptedJob final : public ActiveJob {
 
 class ScriptedWorker final : public PipelineWorker {
  public:
-  ScriptedWorker(Script& script, const Mode& mode) : script_(script) {
+  ScriptedWorker(Script& script, const Mode& mode) : script_(script), finishes_aside_(script.finish_aside_) {
     info_.worker = "SD";
     info_.model = mode.name.empty() ? "scripted" : mode.name;
     info_.default_size = mode.size.value_or(PictureSize{64, 64});
@@ -157,6 +183,8 @@ class ScriptedWorker final : public PipelineWorker {
   ~ScriptedWorker() override { script_.unload(); }
 
   const WorkerInfo& info() const override { return info_; }
+  bool shares_calls() const override { return !finishes_aside_; }
+  bool finishes_aside() const override { return finishes_aside_; }
   void check(const JobRequest& request) const override {
     if (request.prompt == "refused by " + info_.model) fail(ErrorKind::invalid_argument, "prompt: refused");
     if (request.steps && *request.steps > 50) fail(ErrorKind::invalid_argument, "steps {}", *request.steps);
@@ -176,6 +204,7 @@ class ScriptedWorker final : public PipelineWorker {
     for (ActiveJob* job : jobs) of(*job).advance();
   }
   JobResult finish(ActiveJob& job) override {
+    script_.finish();
     if (of(job).job.request().prompt == "finish fails") fail(ErrorKind::out_of_memory, "as ordered");
     const std::string text = info_.model + " " + of(job).state;
     JobResult result;
@@ -199,6 +228,7 @@ class ScriptedWorker final : public PipelineWorker {
   }
 
   Script& script_;
+  const bool finishes_aside_;
   WorkerInfo info_;
 };
 
