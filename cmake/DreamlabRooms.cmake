@@ -27,6 +27,8 @@ function(dreamlab_test name)
   set(rooms ${ARGN})
   list(TRANSFORM rooms PREPEND dreamlab_)
   target_link_libraries(test_${name} PRIVATE dreamlab_options ${rooms} GTest::gmock GTest::gtest_main)
+  # What runs long is in the rooms; so the tests themselves compile in two thirds of the time.
+  target_compile_options(test_${name} PRIVATE $<$<CONFIG:Release>:-O1>)
   target_include_directories(test_${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(test_${name} PRIVATE
     DREAMLAB_GOLDEN_DIR="${DREAMLAB_GOLDEN_DIR}"

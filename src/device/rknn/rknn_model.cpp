@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -42,13 +43,17 @@ class Model::Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  // function(handle), which returns a code.
+  // What function(functions, handle) returns, called while nobody else uses the context.
+  template <typename Function>
+  auto use(const Function& function) {
+    const std::lock_guard lock(mutex_);
+    return function(runtime_->functions(), handle_);
+  }
+  // The same for one that returns a code.
   template <typename Function>
   void call(const char* what, const Function& function) {
-    const std::lock_guard lock(mutex_);
-    check(function(runtime_->functions(), handle_), what);
+    check(use(function), what);
   }
-  ContextHandle handle() const { return handle_; }
 
  private:
   explicit Context(std::shared_ptr<const Runtime> runtime) : runtime_(std::move(runtime)) {}
@@ -118,16 +123,15 @@ std::unique_ptr<Model> Model::load(std::shared_ptr<const Runtime> runtime, const
     if (!model->first_) known = model->first_ = model->context_ = Context::load(model->runtime_, file);
   }
   if (!model->context_) model->context_ = model->first_->share();
-  if (cores != CoreMask::automatic) {
-    model->context_->call("choosing its core", [&](const Functions& functions, ContextHandle handle) {
-      return functions.set_core_mask(handle, cores);
-    });
-  }
+  model->choose_cores(cores);
   model->describe();
   model->shares_memory_ = model->share_memory();
   if (!model->shares_memory_) {
-    log::warn("{}: the NPU's runtime gives no memory to share (/dev/dma_heap must be readable); it copies instead",
+    log::warn("{}: the NPU's runtime shares no memory (/dev/dma_heap must be readable); it copies instead",
               file.string());
+    // What is bound to memory in part is of no use.
+    model->context_ = model->first_->share();
+    model->choose_cores(cores);
     for (TensorAttributes& attributes : model->input_attributes_) {
       attributes.width_stride = 0;  // what is copied is dense
       attributes.size_with_stride = attributes.size;
@@ -145,9 +149,17 @@ Model::~Model() {
 
 void Model::release_memory() {
   for (std::vector<Memory*>* blocks : {&input_memory_, &output_memory_}) {
-    for (Memory* const memory : *blocks) runtime_->functions().destroy_mem(context_->handle(), memory);
+    for (Memory* const memory : *blocks)
+      context_->use([&](const Functions& functions, ContextHandle handle) { functions.destroy_mem(handle, memory); });
     blocks->clear();
   }
+}
+
+void Model::choose_cores(CoreMask cores) {
+  if (cores == CoreMask::automatic) return;
+  context_->call("choosing its core", [&](const Functions& functions, ContextHandle handle) {
+    return functions.set_core_mask(handle, cores);
+  });
 }
 
 void Model::describe() {
@@ -172,31 +184,21 @@ void Model::describe() {
   describe(Query::output_attr, count.outputs, output_attributes_, outputs_);
 }
 
-// Whether it could be had.
+// Whether all ports have memory that the NPU shares. Where one cannot have it, none keeps it.
 bool Model::share_memory() {
   const auto share = [&](std::vector<TensorAttributes>& ports, std::vector<Memory*>& blocks) {
-    for (TensorAttributes& port : ports) {
-      Memory* const memory =
-          runtime_->functions().create_mem(context_->handle(), static_cast<uint32_t>(memory_size(port)));
-      if (memory == nullptr) return false;
-      blocks.push_back(memory);
-    }
-    return true;
-  };
-  if (!share(input_attributes_, input_memory_) || !share(output_attributes_, output_memory_)) {
-    release_memory();
-    return false;
-  }
-  const auto bind = [&](std::vector<TensorAttributes>& ports, const std::vector<Memory*>& blocks) {
-    for (size_t i = 0; i < ports.size(); ++i) {
-      context_->call("setting up its memory", [&](const Functions& functions, ContextHandle handle) {
-        return functions.set_io_mem(handle, blocks[i], &ports[i]);
+    return std::all_of(ports.begin(), ports.end(), [&](TensorAttributes& port) {
+      return context_->use([&](const Functions& functions, ContextHandle handle) {
+        Memory* const memory = functions.create_mem(handle, static_cast<uint32_t>(memory_size(port)));
+        if (memory == nullptr) return false;
+        blocks.push_back(memory);
+        return functions.set_io_mem(handle, memory, &port) == kSuccess;
       });
-    }
+    });
   };
-  bind(input_attributes_, input_memory_);
-  bind(output_attributes_, output_memory_);
-  return true;
+  if (share(input_attributes_, input_memory_) && share(output_attributes_, output_memory_)) return true;
+  release_memory();
+  return false;
 }
 
 bool Model::has_input(std::string_view name) const {

@@ -61,6 +61,7 @@ class Model {
   class Context;
 
   Model() = default;
+  void choose_cores(CoreMask cores);
   void describe();
   bool share_memory();
   void release_memory();
