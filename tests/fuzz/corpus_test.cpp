@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,10 @@ struct Target {
   const char* name;
   int (*entry)(const uint8_t*, size_t);
 };
+
+void PrintTo(const Target& target, std::ostream* out) {
+  *out << target.name;
+}
 
 const std::vector<Target> kTargets{
 #define TARGET(name) {#name, name},

@@ -231,6 +231,8 @@ TEST_F(FileStorageTest, KillingAWriterLeavesWholeObjectsOnly) {
   std::mt19937 random(7);
   int found = 0;
   for (int round = 0; round < 25; ++round) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
     const pid_t writer = ::fork();
     ASSERT_GE(writer, 0);
     if (writer == 0) {
@@ -238,8 +240,13 @@ TEST_F(FileStorageTest, KillingAWriterLeavesWholeObjectsOnly) {
       for (int i = 0;; ++i) {
         const auto value = static_cast<uint8_t>(i + 10 * round);
         storage->put("key" + std::to_string(i % 3), plain_object(value), "image/" + std::to_string(value));
+        if (i == 2 && ::write(ends[1], "", 1) != 1) ::_exit(1);
       }
     }
+    ::close(ends[1]);
+    char all_are_there = 0;
+    ASSERT_EQ(::read(ends[0], &all_are_there, 1), 1);
+    ::close(ends[0]);
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
     ::kill(writer, SIGKILL);
     ::waitpid(writer, nullptr, 0);
@@ -253,7 +260,7 @@ TEST_F(FileStorageTest, KillingAWriterLeavesWholeObjectsOnly) {
       ++found;
     }
   }
-  EXPECT_GT(found, 25) << "the writers came to write";
+  EXPECT_EQ(found, 25 * 3);
 }
 
 TEST_F(FileStorageTest, AnotherProcessMayStartWhileOneWrites) {
