@@ -33,6 +33,12 @@ function(dreamlab_test name)
   target_compile_definitions(test_${name} PRIVATE
     DREAMLAB_GOLDEN_DIR="${DREAMLAB_GOLDEN_DIR}"
     DREAMLAB_TEST_DATA_DIR="${PROJECT_SOURCE_DIR}/tests/${name}/data")
+  if(DREAMLAB_SANITIZE)
+    # One process for all: to start one takes longer than most tests.
+    add_test(NAME ${name} COMMAND test_${name})
+    set_tests_properties(${name} PROPERTIES TIMEOUT 1800)
+    return()
+  endif()
   set(timeout 600)
   set(filter *)
   if(CMAKE_CROSSCOMPILING)
