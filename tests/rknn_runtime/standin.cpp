@@ -596,34 +596,44 @@ EXPORTED void rknn_standin_reset() {
   s.driver = "0.9.8";
 }
 EXPORTED void rknn_standin_fail_after(int after) {
+  const std::lock_guard lock(standin().mutex);
   standin().fail_after = after;
 }
 EXPORTED void rknn_standin_refuse_memory(bool refuse) {
+  const std::lock_guard lock(standin().mutex);
   standin().refuse_memory = refuse;
 }
 EXPORTED void rknn_standin_set_versions(const char* api, const char* driver) {
+  const std::lock_guard lock(standin().mutex);
   standin().api = api;
   standin().driver = driver;
 }
 EXPORTED int rknn_standin_calls() {
+  const std::lock_guard lock(standin().mutex);
   return standin().calls;
 }
 EXPORTED const char* rknn_standin_violations() {
+  const std::lock_guard lock(standin().mutex);
   return standin().violations.c_str();
 }
 EXPORTED int rknn_standin_open() {
+  const std::lock_guard lock(standin().mutex);
   return static_cast<int>(standin().contexts.size() + standin().blocks.size());
 }
 EXPORTED int rknn_standin_loads() {
+  const std::lock_guard lock(standin().mutex);
   return standin().loads;
 }
 EXPORTED int rknn_standin_most_at_once() {
+  const std::lock_guard lock(standin().mutex);
   return standin().most_at_once;
 }
 EXPORTED uint32_t rknn_standin_cores() {
+  const std::lock_guard lock(standin().mutex);
   return standin().cores;
 }
 EXPORTED void rknn_standin_slow_down(int ms) {
+  const std::lock_guard lock(standin().mutex);
   standin().slow_ms = ms;
 }
 }
