@@ -35,6 +35,7 @@ constexpr double kScalingFactor = 0.18215;  // of SD 1.5's autoencoder
 // Cores by number.
 constexpr std::array<rknn::CoreMask, RknnOptions::kCores> kCoreMasks{rknn::CoreMask::core0, rknn::CoreMask::core1,
                                                                      rknn::CoreMask::core2};
+
 NoiseScheduleConfig read_schedule(const std::filesystem::path& file) {
   if (file.empty()) return {};
   const std::vector<uint8_t> bytes = read_file(file.string());

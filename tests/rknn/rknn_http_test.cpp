@@ -120,13 +120,8 @@ TEST_F(RknnHttpTest, HasAsManyWorkersAsTheNpuHasCores) {
 
 TEST_F(RknnHttpTest, UpscalesWhatItMakesByACompiledNetwork) {
   const std::string network = write_network(directory_, "espcn.safetensors", EspcnConfig{}).string();
-  const auto file = directory_.write("upscaler.rknn", json{{"network", "luminance"},
-                                                           {"checkpoint", network},
-                                                           {"width", 224},
-                                                           {"height", 224},
-                                                           {"format", "nchw"},
-                                                           {"type", "f16"}}
-                                                          .dump());
+  const auto file = directory_.path() / "upscaler.rknn";
+  write_upscaler_manifest(file, network, 224, 224);
   start({{"SR_MODEL_PATH", file.string()}, {"SR_INPUT_SIZE", "224"}});
   const PlainAnswer answer = generate({{"seed", 1}, {"superres", true}, {"superres_magnitude", 1}});
   ASSERT_EQ(answer.status, 200) << answer.body;

@@ -294,9 +294,7 @@ TEST_F(RknnTest, UpscalesByACompiledNetworkForLuminance) {
   const auto file = directory_.path() / "upscaler.rknn";
   const std::string network = write_network(directory_, "espcn.safetensors", EspcnConfig{}).string();
   const auto upscaler = [&](int side, int height) {
-    std::ofstream(file) << nlohmann::json{{"network", "luminance"}, {"checkpoint", network}, {"width", side},
-                                          {"height", height},       {"format", "nchw"},      {"type", "f16"}}
-                               .dump();
+    write_upscaler_manifest(file, network, side, height);
     return std::make_unique<Upscaler>(
         UpscalerOptions{.path = file.string(), .npu = {.library = DREAMLAB_RKNN_STANDIN}});
   };

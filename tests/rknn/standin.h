@@ -47,6 +47,15 @@ inline void write_manifest(const std::filesystem::path& file, const std::string&
   std::ofstream(file) << manifest.dump();
 }
 
+// That of an upscaler for luminance, over a file that write_network() made.
+inline void write_upscaler_manifest(const std::filesystem::path& file, const std::filesystem::path& network, int width,
+                                    int height) {
+  ModelOptions options;
+  options.format = "nchw";
+  options.checkpoint = network;
+  write_manifest(file, "luminance", width, height, options);
+}
+
 // A model of pictures of 64x64, and one of 96x64.
 inline void write_model(const std::filesystem::path& root, const ModelOptions& options = {}) {
   write_manifest(root / "text_encoder" / "model.rknn", "text_encoder", 64, 64, options);
