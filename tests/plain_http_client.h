@@ -17,6 +17,14 @@ struct PlainAnswer {
   int status = 0;      // 0: none came
   bool whole = false;  // the body is as long as the header says
   std::string header, body;
+
+  // Of the header; "" where it is not there.
+  std::string value_of(const std::string& name) const {
+    const size_t at = header.find("\r\n" + name + ": ");
+    if (at == std::string::npos) return "";
+    const size_t begin = at + name.size() + 4;
+    return header.substr(begin, header.find("\r\n", begin) - begin);
+  }
 };
 
 class PlainConnection {
@@ -65,9 +73,7 @@ class PlainConnection {
     answer.status = std::atoi(text.c_str() + 9);
     answer.header = text.substr(0, end);
     answer.body = text.substr(end + 4);
-    const size_t length = answer.header.find("Content-Length: ");
-    answer.whole = length != std::string::npos &&
-                   std::strtoull(answer.header.c_str() + length + 16, nullptr, 10) == answer.body.size();
+    answer.whole = answer.value_of("Content-Length") == std::to_string(answer.body.size());
     return answer;
   }
 

@@ -36,12 +36,6 @@ class RknnHttpTest : public testing::Test {
     request.emplace("prompt", "a majestic mountain landscape");
     return ask_server(server_->port(), "POST", "/generate", request.dump());
   }
-  static std::string header(const PlainAnswer& answer, const std::string& name) {
-    const size_t at = answer.header.find("\r\n" + name + ": ");
-    if (at == std::string::npos) return "";
-    const size_t begin = at + name.size() + 4;
-    return answer.header.substr(begin, answer.header.find("\r\n", begin) - begin);
-  }
   static std::string size_of(const PlainAnswer& answer) {
     const std::vector<uint8_t> bytes(answer.body.begin(), answer.body.end());
     const Image picture = decode_image(bytes, "the answer").image;
@@ -72,25 +66,25 @@ TEST_F(RknnHttpTest, MakesPicturesWithFingerprintsAlwaysTheSame) {
   const PlainAnswer first = generate({{"seed", 42}, {"latents", true}});
   ASSERT_EQ(first.status, 200) << first.body;
   EXPECT_EQ(size_of(first), "64x64");
-  EXPECT_EQ(header(first, "X-Seed"), "42");
-  EXPECT_EQ(header(first, "X-Model"), "lcm");
-  const std::string fingerprint = header(first, "X-Latent-Fingerprint");
+  EXPECT_EQ(first.value_of("X-Seed"), "42");
+  EXPECT_EQ(first.value_of("X-Model"), "lcm");
+  const std::string fingerprint = first.value_of("X-Latent-Fingerprint");
   EXPECT_EQ(fingerprint.size(), 684u) << "512 bytes in base64";
   const PlainAnswer again = generate({{"seed", 42}, {"latents", true}});
   EXPECT_EQ(again.body, first.body);
-  EXPECT_EQ(header(again, "X-Latent-Fingerprint"), fingerprint);
+  EXPECT_EQ(again.value_of("X-Latent-Fingerprint"), fingerprint);
   const PlainAnswer other = generate({{"seed", 43}, {"latents", true}});
   EXPECT_NE(other.body, first.body);
-  EXPECT_NE(header(other, "X-Latent-Fingerprint"), fingerprint);
+  EXPECT_NE(other.value_of("X-Latent-Fingerprint"), fingerprint);
 }
 
 TEST_F(RknnHttpTest, DrawsSeedsAtRandomAndTellsThem) {
   start();
   const PlainAnswer one = generate(json::object()), two = generate(json::object());
   ASSERT_EQ(one.status, 200) << one.body;
-  EXPECT_NE(header(one, "X-Seed"), header(two, "X-Seed"));
-  EXPECT_LE(std::stoll(header(one, "X-Seed")), 99'999'999);
-  EXPECT_EQ(generate({{"seed", std::stoll(header(one, "X-Seed"))}}).body, one.body);
+  EXPECT_NE(one.value_of("X-Seed"), two.value_of("X-Seed"));
+  EXPECT_LE(std::stoll(one.value_of("X-Seed")), 99'999'999);
+  EXPECT_EQ(generate({{"seed", std::stoll(one.value_of("X-Seed"))}}).body, one.body);
 }
 
 TEST_F(RknnHttpTest, KnowsItsSizesAndNamesThemToWhoAsksForAnother) {
@@ -125,8 +119,8 @@ TEST_F(RknnHttpTest, UpscalesWhatItMakesByACompiledNetwork) {
   start({{"SR_MODEL_PATH", file.string()}, {"SR_INPUT_SIZE", "224"}});
   const PlainAnswer answer = generate({{"seed", 1}, {"superres", true}, {"superres_magnitude", 1}});
   ASSERT_EQ(answer.status, 200) << answer.body;
-  const int scale = std::stoi(header(answer, "X-SR-Scale-Per-Pass"));
-  EXPECT_EQ(header(answer, "X-SR-Model"), "upscaler.rknn");
+  const int scale = std::stoi(answer.value_of("X-SR-Scale-Per-Pass"));
+  EXPECT_EQ(answer.value_of("X-SR-Model"), "upscaler.rknn");
   EXPECT_EQ(size_of(answer), to_string(PictureSize{64 * scale, 64 * scale}));
 }
 
