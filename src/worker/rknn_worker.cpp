@@ -32,6 +32,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kLatentChannels = 4;
 constexpr double kScalingFactor = 0.18215;  // of SD 1.5's autoencoder
 
+constexpr std::array<std::string_view, 4> kUnetInputs{"sample", "timestep", "encoder_hidden_states", "timestep_cond"};
+
 // Cores by number.
 constexpr std::array<rknn::CoreMask, RknnOptions::kCores> kCoreMasks{rknn::CoreMask::core0, rknn::CoreMask::core1,
                                                                      rknn::CoreMask::core2};
@@ -42,11 +44,33 @@ NoiseScheduleConfig read_schedule(const std::filesystem::path& file) {
   return parse_schedule_config(parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, file.string()));
 }
 
-// A picture's port of one image, with so many channels.
+// That the model takes these inputs, and no others: what nobody writes would hold anything.
+void require_inputs(const rknn::Model& model, std::span<const std::string_view> known) {
+  for (const rknn::Port& port : model.inputs())
+    if (std::find(known.begin(), known.end(), port.name) == known.end())
+      fail(ErrorKind::invalid_file, "{}: its input {} is not known here; {} are", model.file().string(), port.name,
+           fmt::join(known, ", "));
+}
+
+// That it takes one, of so many numbers.
+void require_one_input(const rknn::Model& model, int64_t elements, const char* what) {
+  const auto& inputs = model.inputs();
+  if (inputs.size() != 1 || inputs[0].elements != elements)
+    fail(ErrorKind::invalid_file, "{}: one input of {} {} is expected", model.file().string(), elements, what);
+}
+
+// A port of one image, with so many channels.
 void require_picture(const rknn::Model& model, const rknn::Port& port, int64_t channels) {
   if (port.is_picture() && port.dims[0] == 1 && port.channels() == channels) return;
   fail(ErrorKind::invalid_file, "{}: its port {} is [{}]; one image of {} channels is expected", model.file().string(),
        port.name, fmt::join(port.dims, ", "), channels);
+}
+
+void require_picture(const rknn::Model& model, const rknn::Port& port, int64_t channels, PictureSize size) {
+  require_picture(model, port, channels);
+  if (port.width() != size.width || port.height() != size.height)
+    fail(ErrorKind::invalid_file, "{}: its port {} is {}x{}, for pictures of another size than the UNet's, {}x{}",
+         model.file().string(), port.name, port.width(), port.height(), size.width, size.height);
 }
 
 }  // namespace
@@ -72,6 +96,7 @@ RknnWorker::RknnWorker(const WorkerOptions& options)
                              own_cores ? kCoreMasks.at(static_cast<size_t>(on)) : rknn::CoreMask::automatic);
   };
   text_encoder_ = load(set.text_encoder, core);
+  require_one_input(*text_encoder_, kWindowTokens, "token ids");
   for (const RknnModelSet::Size& files : set.sizes)
     sizes_.push_back(
         checked(load(files.unet, core), load(files.decoder, decoder_core), files.tiny_decoder ? 1.0 : kScalingFactor));
@@ -89,22 +114,25 @@ RknnWorker::RknnWorker(const WorkerOptions& options)
 RknnWorker::Networks RknnWorker::checked(std::unique_ptr<rknn::Model> unet, std::unique_ptr<rknn::Model> decoder,
                                          double scaling_factor) const {
   const rknn::Port& sample = unet->inputs()[unet->input("sample")];
+  const rknn::Port& timestep = unet->inputs()[unet->input("timestep")];
   const rknn::Port& states = unet->inputs()[unet->input("encoder_hidden_states")];
-  unet->input("timestep");
+  require_inputs(*unet, kUnetInputs);
   require_picture(*unet, sample, kLatentChannels);
-  require_picture(*unet, unet->outputs().at(0), kLatentChannels);
-  require_picture(*decoder, decoder->inputs().at(0), kLatentChannels);
-  require_picture(*decoder, decoder->outputs().at(0), 3);
-  const int64_t text = text_encoder_->outputs().at(0).elements;
+  const PictureSize latents{sample.width(), sample.height()};
+  require_picture(*unet, unet->outputs()[0], kLatentChannels, latents);
+  require_picture(*decoder, decoder->inputs()[0], kLatentChannels, latents);
+  require_one_input(*decoder, sample.elements, "latents");
+  const PictureSize size{latents.width * kLatentScale, latents.height * kLatentScale};
+  require_picture(*decoder, decoder->outputs()[0], 3, size);
+  if (timestep.elements != 1)
+    fail(ErrorKind::invalid_file, "{}: it takes {} timesteps; one is expected", unet->file().string(),
+         timestep.elements);
+  const int64_t text = text_encoder_->outputs()[0].elements;
   if (states.elements != text)
     fail(ErrorKind::invalid_file, "{}: it takes {} numbers of text; the text encoder gives {}", unet->file().string(),
          states.elements, text);
-  if (decoder->inputs()[0].elements != sample.elements ||
-      decoder->outputs()[0].width() != sample.width() * kLatentScale)
-    fail(ErrorKind::invalid_file, "{}: it is for pictures of another size than the UNet beside it",
-         decoder->file().string());
   Networks networks;
-  networks.size = {sample.width() * kLatentScale, sample.height() * kLatentScale};
+  networks.size = size;
   networks.scaling_factor = scaling_factor;
   if (unet->has_input("timestep_cond")) networks.guidance_width = unet->inputs()[unet->input("timestep_cond")].elements;
   networks.unet = std::move(unet);

@@ -264,8 +264,19 @@ TEST_F(RknnTest, FailsInOneLineWhereFilesAreMissingOrDoNotFit) {
   EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("another size"));
   write_manifest(model / "96x64" / "vae_decoder.rknn", "text_encoder", 64, 64);
   EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("one image of 4 channels"));
+  write_manifest(model / "96x64" / "vae_decoder.rknn", "vae_decoder", 96, 128);
+  EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("another size"));
+  write_model(model);
   write_manifest(model / "96x64" / "unet.rknn", "vae_decoder", 96, 64);
   EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("no input sample"));
+  write_manifest(model / "96x64" / "unet.rknn", "unet", 96, 64, {.more = {{"further_input", "text_embeds"}}});
+  EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("text_embeds is not known"));
+  write_manifest(model / "96x64" / "unet.rknn", "unet", 96, 64, {.more = {{"outputs", false}}});
+  EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("3 inputs and 0 outputs"));
+  write_model(model);
+  write_manifest(model / "text_encoder" / "model.rknn", "vae_decoder", 64, 64);
+  EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::invalid_file), HasSubstr("77 token ids"));
+  write_model(model);
   std::ofstream(model / "96x64" / "unet.rknn") << "RKNN of some other kind";
   EXPECT_THAT(refusal(made(rknn_options(model)), ErrorKind::unavailable), HasSubstr("loading the model"));
 }

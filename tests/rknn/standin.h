@@ -29,6 +29,7 @@ struct ModelOptions {
   std::string type = "f16";
   std::string timestep = "i64";
   int row_pixels = 16;
+  nlohmann::json more = nlohmann::json::object();  // for the stand-in
   std::filesystem::path checkpoint = golden_dir() / "models" / "tiny-sd15.safetensors";
 };
 
@@ -36,14 +37,15 @@ struct ModelOptions {
 inline void write_manifest(const std::filesystem::path& file, const std::string& network, int width, int height,
                            const ModelOptions& options = {}) {
   std::filesystem::create_directories(file.parent_path());
-  const nlohmann::json manifest = {{"network", network},
-                                   {"checkpoint", options.checkpoint.string()},
-                                   {"width", width},
-                                   {"height", height},
-                                   {"format", options.format},
-                                   {"type", options.type},
-                                   {"timestep", options.timestep},
-                                   {"row_pixels", options.row_pixels}};
+  nlohmann::json manifest = {{"network", network},
+                             {"checkpoint", options.checkpoint.string()},
+                             {"width", width},
+                             {"height", height},
+                             {"format", options.format},
+                             {"type", options.type},
+                             {"timestep", options.timestep},
+                             {"row_pixels", options.row_pixels}};
+  manifest.update(options.more);
   std::ofstream(file) << manifest.dump();
 }
 

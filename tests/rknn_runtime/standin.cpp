@@ -2,7 +2,8 @@
 // compiled model. It checks what the interface asks of its callers, and fails when it is told to.
 //   {"network": "text_encoder" | "unet" | "vae_decoder" | "luminance", "checkpoint": FILE, "width": 64, "height": 64
 //   (of pictures),
-//    "format": "nhwc" | "nchw", "type": "f16" | "f32", "timestep": "i64" | "i32" | "f32", "row_pixels": 16}
+//    "format": "nhwc" | "nchw", "type": "f16" | "f32", "timestep": "i64" | "i32" | "f32", "row_pixels": 16,
+//    "further_input": NAME (of four numbers, of no use), "outputs": false (it declares none)}
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -40,6 +41,7 @@ class Network {
  public:
   virtual ~Network() = default;
   virtual Values run(const Values& inputs) = 0;
+  void add_input(const std::string& name) { inputs.push_back(port(name, {4}, TensorType::f32)); }
   std::vector<TensorAttributes> inputs, outputs;
 
  protected:
@@ -187,6 +189,8 @@ std::shared_ptr<Network> make_network(const std::string& path) {
   if (kind == "luminance") network = std::make_shared<Enlarger>(manifest);
   if (kind == "vae_decoder") network = std::make_shared<Decoder>(manifest);
   if (!network) throw std::runtime_error("no such network");
+  if (manifest.contains("further_input")) network->add_input(manifest["further_input"]);
+  if (!manifest.value("outputs", true)) network->outputs.clear();
   for (auto* ports : {&network->inputs, &network->outputs})
     for (size_t i = 0; i < ports->size(); ++i) (*ports)[i].index = static_cast<uint32_t>(i);
   return network;

@@ -182,6 +182,9 @@ void Model::describe() {
   };
   describe(Query::input_attr, count.inputs, input_attributes_, inputs_);
   describe(Query::output_attr, count.outputs, output_attributes_, outputs_);
+  if (inputs_.empty() || outputs_.empty())
+    fail(ErrorKind::invalid_file, "{}: it has {} inputs and {} outputs", file_.string(), inputs_.size(),
+         outputs_.size());
 }
 
 // Whether all ports have memory that the NPU shares. Where one cannot have it, none keeps it.
